@@ -80,7 +80,7 @@ pub const Status = enum(i32) {
             .closed => "the database is closed",
             .view_expired => "the row view outlived its transaction",
             .unsafe_integer => "the integer does not fit a JavaScript number exactly",
-            .not_a_number => "NaN and infinities cannot be stored",
+            .not_a_number => "NaN cannot be stored",
             .unsupported_platform => "Aerostore does not run on this platform",
             .invalid_list => "the list is malformed",
             .unknown_option => "there is no such option",
@@ -198,6 +198,30 @@ fn errorName(comptime field: []const u8) []const u8 {
     return result;
 }
 
+/// What an error was about, in words: `column "altitude" is int32 here and text in the region`.
+/// TypeScript puts it behind what was attempted. Starts with a small letter, ends without a period.
+pub const Detail = struct {
+    buffer: [capacity]u8 = undefined,
+    len: u32 = 0,
+
+    pub const capacity = 1024;
+
+    /// Replaces the text; what does not fit is cut off.
+    pub fn set(detail: *Detail, comptime fmt: []const u8, args: anytype) void {
+        var writer: std.Io.Writer = .fixed(&detail.buffer);
+        writer.print(fmt, args) catch {};
+        detail.len = @intCast(writer.end);
+    }
+
+    pub fn clear(detail: *Detail) void {
+        detail.len = 0;
+    }
+
+    pub fn text(detail: *const Detail) []const u8 {
+        return detail.buffer[0..detail.len];
+    }
+};
+
 comptime {
     @setEvalBranchQuota(200_000);
     const fields = @typeInfo(Status).@"enum".fields;
@@ -212,6 +236,16 @@ test "Status.text: says something short about every number" {
         try std.testing.expect(status.text().len > 0);
         try std.testing.expect(status.text().len < 80);
     }
+}
+
+test "Detail.set: replaces the text and cuts what does not fit" {
+    var detail: Detail = .{};
+    detail.set("row {d}", .{12345});
+    detail.set("row {d}", .{7});
+    try std.testing.expectEqualStrings("row 7", detail.text());
+    const long: [2 * Detail.capacity]u8 = @splat('x');
+    detail.set("{s}", .{&long});
+    try std.testing.expectEqual(@as(u32, Detail.capacity), detail.len);
 }
 
 test "fromError: finds the number of an error by its name" {

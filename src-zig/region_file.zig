@@ -1,0 +1,693 @@
+//! The file that holds a region: creating, checking, mapping, and growing it.
+//!
+//! A region is built in a file of another name and renamed when it is complete, so nobody ever
+//! sees half of one, and a creator that is killed leaves only debris that the next one removes.
+//!
+//! Invariants:
+//!
+//!   * everything here but `grow` happens under INIT (see `lock_file`)
+//!   * a region that any process uses is never replaced: whoever opens it attaches or fails
+//!   * a file that is not ours, or damaged, is reported and left as it is
+//!   * the file never shrinks, and every byte that is touched was reserved before: a full file
+//!     system is the error `region_full`, not the signal SIGBUS
+//!
+//! The bytes of the header are input. They are copied, the copy is checked, and later code relies
+//! on the checked values alone where another process could still change the original.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const os = @import("os.zig");
+const status = @import("status.zig");
+const lock_file = @import("lock_file.zig");
+const region_module = @import("region.zig");
+const assert = std.debug.assert;
+const Region = region_module.Region;
+const Header = region_module.Header;
+const Detail = status.Detail;
+const osError = lock_file.osError;
+
+pub const Error = status.Error;
+
+pub const size_default = 1 << 30;
+/// Where a region stands unless the caller says otherwise.
+const directory_default = "/dev/shm";
+const ephemeral_name_max = 100;
+const grow_chunk_min = 1 << 20;
+/// Reserving memory clears it, at about 0.7 ms for each MiB: a longer stall is not wanted.
+const grow_chunk_max = 16 << 20;
+
+/// Which store, and where its region shall be.
+pub const Options = struct {
+    /// The data directory, or the name of an ephemeral store.
+    path: []const u8,
+    ephemeral: bool = false,
+    /// Fail with `error.NotFound` instead of creating the store.
+    must_exist: bool = false,
+    /// Bytes that a new region may ever use. An existing region keeps its own limit.
+    size_max: u64 = size_default,
+    /// Where the region shall be: a file, or an existing directory. Empty: /dev/shm.
+    shm_path: []const u8 = "",
+};
+
+/// The paths that follow from the options before the store is known.
+pub const Paths = struct {
+    lock: os.Path,
+    /// Set when the options name the region; otherwise the name contains the store's uuid.
+    region: ?os.Path,
+    /// Where the region goes if `region` is null.
+    region_directory: os.Path,
+    data_directory: ?os.Path,
+
+    pub fn resolve(options: Options, detail: *Detail) Error!Paths {
+        return resolvePaths(options) catch |err| switch (err) {
+            error.BadPath => {
+                detail.set("the path is too long or has a zero byte in it", .{});
+                return error.BadArgument;
+            },
+            error.BadName => {
+                detail.set("the name of an ephemeral store has 1 to {d} of the characters " ++
+                    "a-z A-Z 0-9 . _ -, not \"{s}\"", .{ ephemeral_name_max, options.path });
+                return error.BadArgument;
+            },
+        };
+    }
+
+    /// The region's path for the store `uuid`.
+    pub fn regionPath(paths: *const Paths, uuid: [16]u8, detail: *Detail) Error!os.Path {
+        if (paths.region) |path| return path;
+        // With the directory's own number, a copied directory is another store than its original.
+        var seed: u64 = 0;
+        if (paths.data_directory) |directory| {
+            const info = os.statPath(&directory) catch |err|
+                return osError(err, "examine", &directory, detail);
+            seed = std.hash.Wyhash.hash(info.device, std.mem.asBytes(&info.inode));
+        }
+        const digest = std.hash.Wyhash.hash(seed, &uuid);
+        const name = os.Path.format("aerostore-{d}-{x:0>16}", .{ os.effectiveUser(), digest }) catch
+            unreachable;
+        return paths.region_directory.join(name.slice()) catch error.BadArgument;
+    }
+};
+
+fn resolvePaths(options: Options) error{ BadPath, BadName }!Paths {
+    const shm = try os.Path.init(if (options.shm_path.len > 0)
+        options.shm_path
+    else
+        directory_default);
+    const is_directory = if (os.statPath(&shm)) |info| info.isDirectory() else |_| false;
+    if (!options.ephemeral) {
+        const data = try os.Path.init(if (options.path.len > 0) options.path else ".");
+        return .{
+            .lock = try data.join("LOCK"),
+            .region = if (is_directory) null else shm,
+            .region_directory = shm,
+            .data_directory = data,
+        };
+    }
+    if (!isEphemeralName(options.path)) return error.BadName;
+    const region = if (!is_directory) shm else blk: {
+        const user = os.effectiveUser();
+        const name = try os.Path.format("aerostore-{d}-named-{s}", .{ user, options.path });
+        break :blk try shm.join(name.slice());
+    };
+    var lock = region;
+    try lock.append(".lock");
+    return .{
+        .lock = lock,
+        .region = region,
+        .region_directory = shm,
+        .data_directory = null,
+    };
+}
+
+fn isEphemeralName(name: []const u8) bool {
+    if (name.len == 0 or name.len > ephemeral_name_max) return false;
+    for (name) |byte| switch (byte) {
+        'a'...'z', 'A'...'Z', '0'...'9', '.', '_', '-' => {},
+        else => return false,
+    };
+    return true;
+}
+
+/// An open, mapped region. Must not move: the region's `grow` refers to it.
+pub const RegionFile = struct {
+    fd: os.Fd,
+    path: os.Path,
+    mapping: []align(os.page_size) u8,
+    region: Region,
+    /// Bytes that the region may ever use, from the checked copy of the header.
+    size_max: u64,
+
+    /// Maps the region of the store that `lock` identifies; builds an empty one if there is none
+    /// or if the last one did not survive a reboot. The caller holds INIT.
+    pub fn open(
+        file: *RegionFile,
+        lock: *const lock_file.LockFile,
+        paths: *const Paths,
+        options: Options,
+        detail: *Detail,
+    ) Error!void {
+        file.path = try paths.regionPath(lock.store_uuid, detail);
+        const boot_id = os.bootId() catch |err|
+            return osError(err, "read the boot id for", &file.path, detail);
+        const verdict = try file.examine(lock, boot_id, detail);
+        switch (verdict) {
+            .attach => |size_max| try file.mapAll(size_max, detail),
+            .build => try file.build(lock.store_uuid, boot_id, options.size_max, detail),
+        }
+        file.region = Region.init(file.mapping.ptr);
+        file.region.grow = growCallback;
+        file.region.grow_context = file;
+    }
+
+    pub fn close(file: *RegionFile) void {
+        os.unmap(file.mapping);
+        os.close(file.fd);
+        file.fd = -1;
+    }
+
+    const Verdict = union(enum) { attach: u64, build };
+
+    /// Decides between attaching and building, or says why neither is right. With `attach`,
+    /// `file.fd` is open.
+    fn examine(
+        file: *RegionFile,
+        lock: *const lock_file.LockFile,
+        boot_id: [16]u8,
+        detail: *Detail,
+    ) Error!Verdict {
+        const peers = lock.hasPeers();
+        file.fd = os.open(&file.path, .existing) catch |err| {
+            if (err != error.NotExist) return osError(err, "open", &file.path, detail);
+            if (!peers) return .build;
+            detail.set("processes use the store, but its region is not at \"{s}\": it was " ++
+                "removed, or they have it elsewhere (shmPath)", .{file.path.slice()});
+            return error.RegionLost;
+        };
+        errdefer os.close(file.fd);
+        _ = try lock_file.checkPrivate(file.fd, &file.path, detail);
+        const used = peers or lock_file.anyProcess(file.fd);
+        const verdict = try file.judge(lock.store_uuid, boot_id, used, detail);
+        if (verdict == .build) os.close(file.fd);
+        return verdict;
+    }
+
+    fn judge(
+        file: *RegionFile,
+        uuid: [16]u8,
+        boot_id: [16]u8,
+        used: bool,
+        detail: *Detail,
+    ) Error!Verdict {
+        const path = file.path.slice();
+        var header: Header = undefined;
+        const size = os.readAt(file.fd, std.mem.asBytes(&header), 0) catch |err|
+            return osError(err, "read", &file.path, detail);
+        if (size < 4 or header.magic != region_module.magic_expected) {
+            detail.set("\"{s}\" is not an Aerostore region", .{path});
+            return error.NotAerostore;
+        }
+        if (size < @sizeOf(Header)) {
+            detail.set("\"{s}\" is cut off in its header, at {d} bytes", .{ path, size });
+            return error.Corrupt;
+        }
+        try file.checkHeader(&header, detail);
+        if (!std.mem.eql(u8, &header.store_uuid, &uuid)) {
+            detail.set("\"{s}\" is the region of another store", .{path});
+            return if (used) error.RegionLost else error.BadArgument;
+        }
+        switch (header.state.raw) {
+            @intFromEnum(region_module.RegionState.ready) => {},
+            @intFromEnum(region_module.RegionState.retired) => if (!used) return .build,
+            else => {
+                detail.set("\"{s}\" is in state {d}", .{ path, header.state.raw });
+                return error.Corrupt;
+            },
+        }
+        if (used) return .{ .attach = header.size_max };
+
+        // Nobody uses it. From here on the question is whether its content can be trusted.
+        if (!std.mem.eql(u8, &header.boot_id, &boot_id)) return .build;
+        if (header.poisoned.raw != 0) {
+            detail.set("\"{s}\" is poisoned: an assertion failed in a process that used it. " ++
+                "Remove the file to start with an empty store", .{path});
+            return error.Corrupt;
+        }
+        return .{ .attach = header.size_max };
+    }
+
+    fn checkHeader(file: *RegionFile, header: *const Header, detail: *Detail) Error!void {
+        const path = file.path.slice();
+        // Committed is raised after the file has grown, and so it is read before the size.
+        const committed = file.readCommitted(header) catch |err|
+            return osError(err, "read", &file.path, detail);
+        const info = os.stat(file.fd) catch |err|
+            return osError(err, "examine", &file.path, detail);
+        region_module.checkHeader(header, info.size) catch |err| {
+            switch (err) {
+                error.NotAerostore => unreachable, // `judge` has looked at the magic number.
+                error.LayoutVersion => detail.set(
+                    "\"{s}\" has layout {d} ({x}), this version has {d} ({x})",
+                    .{
+                        path,
+                        header.layout_version,
+                        header.layout_hash,
+                        region_module.layout_version_current,
+                        region_module.layout_hash,
+                    },
+                ),
+                error.Corrupt => detail.set(
+                    "the header of \"{s}\" contradicts itself or its size of {d} bytes",
+                    .{ path, info.size },
+                ),
+            }
+            return err;
+        };
+        if (committed > info.size or committed > header.size_max) {
+            detail.set("\"{s}\" has {d} bytes and should have {d}: it was cut off", .{
+                path, info.size, committed,
+            });
+            return error.Corrupt;
+        }
+    }
+
+    fn readCommitted(file: *RegionFile, header: *const Header) os.Error!u64 {
+        const at = @offsetOf(region_module.Control, "memory") +
+            @offsetOf(region_module.MemoryLine, "committed");
+        var committed: u64 = 0;
+        // A wrong offset reads nothing or anything: `checkHeader` refuses the header after this.
+        if (header.offsets.control >= limits.region_size_max) return 0;
+        _ = try os.readAt(file.fd, std.mem.asBytes(&committed), header.offsets.control + at);
+        return committed;
+    }
+
+    fn mapAll(file: *RegionFile, size_max: u64, detail: *Detail) Error!void {
+        file.size_max = size_max;
+        file.mapping = os.map(file.fd, size_max) catch |err|
+            return osError(err, "map", &file.path, detail);
+    }
+
+    fn build(
+        file: *RegionFile,
+        uuid: [16]u8,
+        boot_id: [16]u8,
+        size_max: u64,
+        detail: *Detail,
+    ) Error!void {
+        const config = region_module.Config.forSize(size_max);
+        const plan = region_module.layout(config) catch return tooSmall(size_max, detail);
+        var temporary = file.path;
+        // The name is one for all creators of this store: INIT allows one at a time, and what a
+        // killed one left behind is removed by the next.
+        const tag = std.fmt.bytesToHex(uuid[0..8], .lower);
+        for ([_][]const u8{ ".", &tag, ".building" }) |part| {
+            temporary.append(part) catch return error.BadArgument;
+        }
+        os.unlink(&temporary) catch |err| if (err != error.NotExist)
+            return osError(err, "remove", &temporary, detail);
+
+        file.fd = os.open(&temporary, .exclusive) catch |err|
+            return osError(err, "create", &temporary, detail);
+        errdefer os.close(file.fd);
+        errdefer os.unlink(&temporary) catch {};
+        os.reserve(file.fd, 0, plan.fixed_size) catch |err|
+            return osError(err, "reserve memory for", &temporary, detail);
+        try file.mapAll(config.size_max, detail);
+        errdefer os.unmap(file.mapping);
+
+        const identity: region_module.Identity = .{ .store_uuid = uuid, .boot_id = boot_id };
+        region_module.format(file.mapping.ptr, config, identity) catch
+            return tooSmall(size_max, detail);
+        // The checkpoint and the log are loaded here, into a region that nobody sees yet.
+        const header: *Header = @ptrCast(file.mapping.ptr);
+        // Release: whoever maps the file under its final name finds everything written before.
+        header.state.store(@intFromEnum(region_module.RegionState.ready), .release);
+        os.rename(&temporary, &file.path) catch |err|
+            return osError(err, "rename", &temporary, detail);
+    }
+
+    /// Reserves memory for at least the first `needed_bytes` of the region.
+    pub fn grow(file: *RegionFile, needed_bytes: u64) error{RegionFull}!void {
+        if (needed_bytes > file.size_max) return error.RegionFull;
+        const committed = &file.region.control.memory.committed;
+        // Acquire: pairs with the release of `fetchMax` below.
+        const now = committed.load(.acquire);
+        if (needed_bytes <= now) return;
+        if (now > file.size_max) return error.RegionFull; // Somebody damaged the word.
+
+        const chunk = std.math.clamp(now / 8, grow_chunk_min, grow_chunk_max);
+        const wanted = @min(file.size_max, @max(needed_bytes, now + chunk));
+        // When memory is short, what is needed may still be there when a chunk is not.
+        const end = if (os.reserve(file.fd, now, wanted - now)) wanted else |_| end: {
+            os.reserve(file.fd, now, needed_bytes - now) catch return error.RegionFull;
+            break :end needed_bytes;
+        };
+        // Two processes may reserve the same bytes at once, which is harmless. Release: memory
+        // below `committed` is there for whoever reads it.
+        _ = committed.fetchMax(end, .acq_rel);
+    }
+};
+
+fn growCallback(context: *anyopaque, bytes: u64) error{RegionFull}!void {
+    const file: *RegionFile = @ptrCast(@alignCast(context));
+    try file.grow(bytes);
+}
+
+fn tooSmall(size_max: u64, detail: *Detail) Error {
+    detail.set("{d} bytes are too few for a region", .{size_max});
+    return error.BadArgument;
+}
+
+const testing = std.testing;
+const LockFile = lock_file.LockFile;
+
+/// A store in a directory of its own under /dev/shm, with the region in the same directory.
+const TestStore = struct {
+    directory: os.Path,
+    options: Options,
+    paths: Paths,
+    detail: Detail = .{},
+
+    fn init(store: *TestStore) !void {
+        var salt: [8]u8 = undefined;
+        try os.random(&salt);
+        store.directory = try os.Path.format("/dev/shm/aerostore-test-region-{x}", .{&salt});
+        try os.makeDirectory(&store.directory);
+        store.detail = .{};
+        store.options = .{
+            .path = store.directory.slice(),
+            .shm_path = store.directory.slice(),
+            .size_max = 8 << 20,
+        };
+        store.paths = try Paths.resolve(store.options, &store.detail);
+    }
+
+    fn deinit(store: *TestStore) void {
+        os.eachName(&store.directory, &store.directory, struct {
+            fn visit(directory: *os.Path, name: []const u8) void {
+                const path = directory.join(name) catch unreachable;
+                os.unlink(&path) catch {};
+            }
+        }.visit) catch {};
+        const linux = std.os.linux;
+        _ = linux.unlinkat(linux.AT.FDCWD, store.directory.z(), linux.AT.REMOVEDIR);
+    }
+
+    /// Opens as one process would, and holds process byte `index` if that is not null.
+    fn open(store: *TestStore, opened: *Opened, index: ?u64) Error!void {
+        opened.lock = try LockFile.open(&store.paths.lock, false, &store.detail);
+        errdefer opened.lock.close();
+        try opened.lock.lockInit(false, &store.detail);
+        defer opened.lock.unlockInit();
+        const file = &opened.file;
+        try file.open(&opened.lock, &store.paths, store.options, &store.detail);
+        if (index) |i| {
+            assert(sync.ByteLock.tryLock(opened.lock.fd, lock_file.byte_process_first + i));
+            assert(sync.ByteLock.tryLock(file.fd, lock_file.byte_process_first + i));
+        }
+    }
+
+    /// Creates the region, closes it, and returns it open as a bare file.
+    fn createAndOpenRaw(store: *TestStore) !os.Fd {
+        var opened: Opened = undefined;
+        try store.open(&opened, null);
+        const path = opened.file.path;
+        opened.close();
+        return os.open(&path, .existing);
+    }
+
+    fn expectRefusal(store: *TestStore, expected: Error, text: []const u8) !void {
+        var opened: Opened = undefined;
+        try testing.expectError(expected, store.open(&opened, null));
+        try testing.expect(std.mem.indexOf(u8, store.detail.text(), text) != null);
+    }
+};
+
+const Opened = struct {
+    lock: LockFile,
+    file: RegionFile,
+
+    fn close(opened: *Opened) void {
+        opened.file.close();
+        opened.lock.close();
+    }
+};
+
+test "RegionFile.open: builds once, attaches after that, and leaves no debris" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    var a: Opened = undefined;
+    try store.open(&a, 0);
+    defer a.close();
+    var b: Opened = undefined;
+    try store.open(&b, 1);
+    defer b.close();
+    try testing.expectEqual(a.lock.store_uuid, b.file.region.header.store_uuid);
+    a.file.region.control.next.word.store(77, .release);
+    try testing.expectEqual(@as(u64, 77), b.file.region.control.next.word.load(.acquire));
+    var names: u32 = 0;
+    try os.eachName(&store.directory, &names, struct {
+        fn visit(count: *u32, _: []const u8) void {
+            count.* += 1;
+        }
+    }.visit);
+    try testing.expectEqual(@as(u32, 2), names);
+}
+
+test "RegionFile.open: removes what a killed creator left and starts again" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    // Only the lock file exists, and a half-built region under the temporary name.
+    var lock = try LockFile.open(&store.paths.lock, false, &store.detail);
+    try lock.lockInit(false, &store.detail);
+    var debris = try store.paths.regionPath(lock.store_uuid, &store.detail);
+    const tag = std.fmt.bytesToHex(lock.store_uuid[0..8], .lower);
+    for ([_][]const u8{ ".", &tag, ".building" }) |part| try debris.append(part);
+    const fd = try os.open(&debris, .exclusive);
+    try os.writeAllAt(fd, "half", 0);
+    os.close(fd);
+    lock.close(); // The kernel gives INIT back.
+
+    var opened: Opened = undefined;
+    try store.open(&opened, null);
+    defer opened.close();
+    try testing.expectError(error.NotExist, os.statPath(&debris));
+    try testing.expectEqual(@as(u64, 8 << 20), opened.file.size_max);
+}
+
+test "RegionFile.open: refuses foreign and truncated files, and leaves them alone" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const fd = try store.createAndOpenRaw();
+    defer os.close(fd);
+    const size = (try os.stat(fd)).size;
+    _ = std.os.linux.ftruncate(fd, @intCast(size - 1));
+    try store.expectRefusal(error.Corrupt, "contradicts itself or its size");
+    _ = std.os.linux.ftruncate(fd, 1000);
+    try store.expectRefusal(error.Corrupt, "is cut off in its header");
+    _ = std.os.linux.ftruncate(fd, 0);
+    try store.expectRefusal(error.NotAerostore, "is not an Aerostore region");
+    try os.writeAllAt(fd, "SQLite format 3", 0);
+    try store.expectRefusal(error.NotAerostore, "is not an Aerostore region");
+    try testing.expectEqual(@as(u64, 15), (try os.stat(fd)).size);
+}
+
+test "RegionFile.open: refuses a region that lost grown pages" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    var opened: Opened = undefined;
+    try store.open(&opened, null);
+    const before = (try os.stat(opened.file.fd)).size;
+    try opened.file.grow(before + 1);
+    const after = (try os.stat(opened.file.fd)).size;
+    try testing.expect(after >= before + grow_chunk_min);
+    try testing.expectEqual(after, opened.file.region.control.memory.committed.load(.acquire));
+    _ = std.os.linux.ftruncate(opened.file.fd, @intCast(after - 4096));
+    opened.close();
+    try store.expectRefusal(error.Corrupt, "it was cut off");
+}
+
+test "RegionFile.grow: reaches the limit of the region and not one byte more" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    var opened: Opened = undefined;
+    try store.open(&opened, null);
+    defer opened.close();
+    const region = &opened.file.region;
+    try region.grow.?(region.grow_context, 8 << 20);
+    try testing.expectEqual(@as(u64, 8 << 20), (try os.stat(opened.file.fd)).size);
+    try testing.expectError(error.RegionFull, opened.file.grow((8 << 20) + 1));
+    opened.file.mapping[(8 << 20) - 1] = 1;
+}
+
+test "RegionFile.open: refuses a region of another layout, used or not" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const fd = try store.createAndOpenRaw();
+    defer os.close(fd);
+    const version: u32 = region_module.layout_version_current + 1;
+    try os.writeAllAt(fd, std.mem.asBytes(&version), @offsetOf(Header, "layout_version"));
+    try store.expectRefusal(error.LayoutVersion, "has layout");
+    assert(sync.ByteLock.tryLock(fd, lock_file.byte_process_first + 3));
+    try store.expectRefusal(error.LayoutVersion, "has layout");
+}
+
+test "RegionFile.open: trusts a region of an earlier boot only while somebody uses it" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const fd = try store.createAndOpenRaw();
+    defer os.close(fd);
+    const other: [16]u8 = @splat(7);
+    try os.writeAllAt(fd, &other, @offsetOf(Header, "boot_id"));
+    const old = try os.stat(fd);
+
+    assert(sync.ByteLock.tryLock(fd, lock_file.byte_process_first + 3));
+    var used: Opened = undefined;
+    try store.open(&used, null);
+    try testing.expect(old.sameFile(&(try os.stat(used.file.fd))));
+    used.close();
+    sync.ByteLock.unlock(fd, lock_file.byte_process_first + 3);
+    var fresh: Opened = undefined;
+    try store.open(&fresh, null);
+    defer fresh.close();
+    try testing.expect(!old.sameFile(&(try os.stat(fresh.file.fd))));
+}
+
+test "RegionFile.open: refuses a poisoned region and one that is still building" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const fd = try store.createAndOpenRaw();
+    defer os.close(fd);
+    const one: u32 = 1;
+    try os.writeAllAt(fd, std.mem.asBytes(&one), @offsetOf(Header, "poisoned"));
+    try store.expectRefusal(error.Corrupt, "is poisoned");
+    try os.writeAllAt(fd, std.mem.asBytes(&one), @offsetOf(Header, "state"));
+    try store.expectRefusal(error.Corrupt, "is in state 1");
+}
+
+test "RegionFile.open: never rebuilds under live processes" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    var user: Opened = undefined;
+    try store.open(&user, 5);
+    try os.unlink(&user.file.path);
+    try store.expectRefusal(error.RegionLost, "processes use the store, but its region is not at");
+    user.close();
+    var fresh: Opened = undefined;
+    try store.open(&fresh, null);
+    fresh.close();
+}
+
+test "RegionFile.open: refuses the region of another store" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const fd = try store.createAndOpenRaw();
+    defer os.close(fd);
+    const other: [16]u8 = @splat(7);
+    try os.writeAllAt(fd, &other, @offsetOf(Header, "store_uuid"));
+    try store.expectRefusal(error.BadArgument, "is the region of another store");
+    assert(sync.ByteLock.tryLock(fd, lock_file.byte_process_first));
+    try store.expectRefusal(error.RegionLost, "is the region of another store");
+}
+
+test "RegionFile.open: refuses a region that others may open" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const fd = try store.createAndOpenRaw();
+    defer os.close(fd);
+    _ = std.os.linux.fchmod(fd, 0o604);
+    try store.expectRefusal(error.PermissionDenied, "has mode 604");
+}
+
+test "RegionFile.open: says that a directory cannot be written" {
+    if (!os.supported) return error.SkipZigTest;
+    const linux = std.os.linux;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const directory = try os.openDirectory(&store.directory);
+    defer os.close(directory);
+    _ = linux.fchmod(directory, 0o555);
+    defer _ = linux.fchmod(directory, 0o755);
+    const child = linux.fork();
+    if (child == 0) {
+        // The superuser may write anywhere, so be nobody.
+        if (os.effectiveUser() == 0) _ = linux.setuid(65534);
+        var opened: Opened = undefined;
+        const outcome = store.open(&opened, null);
+        linux.exit_group(if (outcome == error.PermissionDenied) 0 else 1);
+    }
+    var exit: u32 = 0;
+    _ = linux.waitpid(@intCast(child), &exit, 0);
+    try testing.expectEqual(@as(u32, 0), exit);
+}
+
+test "RegionFile.open: of racing creators one builds and all get the same region" {
+    if (!os.supported) return error.SkipZigTest;
+    const linux = std.os.linux;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    const racers = 8;
+    var children: [racers]i32 = undefined;
+    for (&children, 0..) |*child, i| {
+        child.* = @intCast(linux.fork());
+        if (child.* != 0) continue;
+        var opened: Opened = undefined;
+        store.open(&opened, i) catch linux.exit_group(1);
+        _ = opened.file.region.control.next.word.fetchAdd(1, .acq_rel);
+        // Stay until everybody has counted: the region is in use when the last one comes.
+        for (0..5000) |_| {
+            const count = opened.file.region.control.next.word.load(.acquire);
+            if (count == racers + 1) linux.exit_group(0);
+            sync.sleepNs(std.time.ns_per_ms);
+        }
+        linux.exit_group(2);
+    }
+    for (children) |child| {
+        var exit: u32 = 0;
+        _ = linux.waitpid(child, &exit, 0);
+        try testing.expectEqual(@as(u32, 0), exit);
+    }
+}
+
+test "Paths: an ephemeral store stands in /dev/shm under its name, or where shmPath says" {
+    if (!os.supported) return error.SkipZigTest;
+    var detail: Detail = .{};
+    const plain = try Paths.resolve(.{ .path = "radar-1", .ephemeral = true }, &detail);
+    try testing.expect(std.mem.startsWith(u8, plain.region.?.slice(), "/dev/shm/aerostore-"));
+    try testing.expect(std.mem.endsWith(u8, plain.lock.slice(), "-named-radar-1.lock"));
+    const file = try Paths.resolve(.{
+        .path = "radar-1",
+        .ephemeral = true,
+        .shm_path = "/dev/shm/no/such.aero",
+    }, &detail);
+    try testing.expectEqualStrings("/dev/shm/no/such.aero.lock", file.lock.slice());
+    for ([_][]const u8{ "", "../x", "a/b", "a b" }) |bad| {
+        const options: Options = .{ .path = bad, .ephemeral = true };
+        try testing.expectError(error.BadArgument, Paths.resolve(options, &detail));
+    }
+}
