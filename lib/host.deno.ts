@@ -1,0 +1,41 @@
+/**
+ * The host of Deno.
+ *
+ * @module
+ */
+
+import type { Host, NativeType, Signatures, Symbols } from "./host.ts";
+
+/** What is used of `Deno`, so that the file type-checks under other runtimes as well. */
+interface DenoNamespace {
+  readonly version: { readonly deno: string };
+  dlopen(
+    path: string,
+    symbols: Record<string, { parameters: readonly NativeType[]; result: NativeType | "void" }>,
+  ): { readonly symbols: unknown };
+  readonly UnsafePointer: { create(address: bigint): object | null };
+  readonly UnsafePointerView: { getArrayBuffer(pointer: object, size: number): ArrayBuffer };
+}
+
+const deno = (globalThis as unknown as { readonly Deno: DenoNamespace }).Deno;
+
+/** The native functions and memory of this process, by way of `Deno.dlopen`. */
+export const host: Host = {
+  name: "Deno",
+  version: deno.version.deno,
+  versionMin: "2.5.0",
+
+  load<S extends Signatures>(path: string, signatures: S): Symbols<S> {
+    const functions: Parameters<DenoNamespace["dlopen"]>[1] = {};
+    for (const [name, [parameters, result]] of Object.entries(signatures)) {
+      functions[name] = { parameters, result };
+    }
+    return deno.dlopen(path, functions).symbols as Symbols<S>;
+  },
+
+  view(address: number, size: number): ArrayBuffer {
+    const pointer = deno.UnsafePointer.create(BigInt(address));
+    if (pointer === null) throw new RangeError(`Cannot view memory at address ${address}`);
+    return deno.UnsafePointerView.getArrayBuffer(pointer, size);
+  },
+};

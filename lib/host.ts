@@ -1,0 +1,55 @@
+/**
+ * What a runtime must offer: loading the native library, and seeing its memory.
+ *
+ * `host.bun.ts` and `host.deno.ts` implement it and are the only files that know their runtime;
+ * `package.json` selects one of them as `#host`.
+ *
+ * @module
+ */
+
+/** The types that cross the border. 64-bit integers do not: an `f64` is exact up to 2^53. */
+export type NativeType = "u32" | "i32" | "f64" | "buffer";
+
+/** The parameters and the result of a native function. */
+export type Signature = readonly [
+  parameters: readonly NativeType[],
+  result: Exclude<NativeType, "buffer"> | "void",
+];
+
+/** Native functions by name. */
+export type Signatures = Readonly<Record<string, Signature>>;
+
+type Parameter<T> = T extends "buffer" ? Uint8Array<ArrayBuffer> : number;
+type Parameters<T extends readonly NativeType[]> = { -readonly [I in keyof T]: Parameter<T[I]> };
+
+/** The loaded functions of a table of signatures. */
+export type Symbols<S extends Signatures> = {
+  readonly [K in keyof S]: (
+    ...parameters: Parameters<S[K][0]>
+  ) => S[K][1] extends "void" ? void : number;
+};
+
+/** A runtime. */
+export interface Host {
+  /** The name of the runtime, for messages. */
+  readonly name: string;
+  /** The version that runs. */
+  readonly version: string;
+  /** The oldest version that works. */
+  readonly versionMin: string;
+  /**
+   * Loads a shared library. It stays loaded until the process ends.
+   *
+   * @param path An absolute path.
+   * @param signatures The functions to find in it.
+   * @throws Whatever the runtime throws if there is no such library or function.
+   */
+  load<S extends Signatures>(path: string, signatures: S): Symbols<S>;
+  /**
+   * Returns the memory at `address` as an `ArrayBuffer`, which neither owns nor keeps it.
+   *
+   * @param address Where it starts in this process.
+   * @param size Bytes, at most 1 GiB.
+   */
+  view(address: number, size: number): ArrayBuffer;
+}

@@ -1,0 +1,372 @@
+/**
+ * One open database as the native library knows it: a connection, its buffers, and the region.
+ *
+ * Only numbers cross the border. Arguments and results that are more than a number stand in two
+ * buffers of 1 MiB that belong to the connection, and facts about the last call in its control
+ * block. The buffers are reused by the next call, so what is in them is decoded at once.
+ *
+ * Every native function has one call site, here: a site that sees two functions is slow for good.
+ *
+ * @module
+ */
+
+import { host } from "#host";
+import { Control, Limit } from "./abi.ts";
+import { AerostoreError, codeOfResult, type ErrorCode, quote, reasonOf } from "./errors.ts";
+import type { Library } from "./library.ts";
+import { Memory } from "./memory.ts";
+
+/** What opening a region needs to know. */
+export interface ConnectionOptions {
+  /** The directory of the database, or the name of an ephemeral one. */
+  readonly path: string;
+  /** Whether there is no directory, only a region. */
+  readonly ephemeral: boolean;
+  /** Whether writes are refused. */
+  readonly readOnly: boolean;
+  /** Most bytes that the region may ever use. */
+  readonly sizeBytes: number;
+  /** The file of the region, or a directory for it; empty for the default. */
+  readonly shmPath: string;
+}
+
+const OpenFlag = { readOnly: 1, ephemeral: 2 } as const;
+
+/** Flags of `aero_rows_upsert`. */
+export const RowsFlag = { rowByRow: 1, insert: 2 } as const;
+
+/** Flags of `aero_transaction_begin`. */
+export const TransactionFlag = { readOnly: 1, relaxed: 2 } as const;
+
+/**
+ * Opens a region.
+ *
+ * @param library The native library.
+ * @param options What to open.
+ * @throws {AerostoreError} With the code that the library gives.
+ */
+export function openConnection(library: Library, options: ConnectionOptions): Connection {
+  const blob = encodeOptions(options);
+  const id = library.aero_open(blob, blob.length);
+  if (id > 0) return new Connection(library, id, options.path);
+  const code = codeOfResult(id);
+  const detail = new Uint8Array(1024);
+  const size = library.aero_open_error(detail, detail.length);
+  const text = size > 0 ? new TextDecoder().decode(detail.subarray(0, size)) : "";
+  throw new AerostoreError(
+    code,
+    `Cannot open ${quote(options.path)}: ${explain(code, text)}`,
+  );
+}
+
+/** Encodes the options: flags, 4 bytes of zero, the size, then two paths with their sizes. */
+function encodeOptions(options: ConnectionOptions): Uint8Array<ArrayBuffer> {
+  const path = new TextEncoder().encode(options.path);
+  const shmPath = new TextEncoder().encode(options.shmPath);
+  const blob = new Uint8Array(24 + path.length + shmPath.length);
+  const view = new DataView(blob.buffer);
+  view.setUint32(
+    0,
+    (options.readOnly ? OpenFlag.readOnly : 0) | (options.ephemeral ? OpenFlag.ephemeral : 0),
+    true,
+  );
+  view.setFloat64(8, options.sizeBytes, true);
+  view.setUint32(16, path.length, true);
+  blob.set(path, 20);
+  view.setUint32(20 + path.length, shmPath.length, true);
+  blob.set(shmPath, 24 + path.length);
+  return blob;
+}
+
+/** Completes "Cannot do this: ..." by the general reason and what the library knows besides. */
+function explain(code: ErrorCode, detail: string): string {
+  return detail === "" ? `${reasonOf(code)} (${code})` : `${detail} (${code})`;
+}
+
+/** One open region. */
+export class Connection {
+  /** What was opened, for messages. */
+  readonly path: string;
+  /** The buffer for arguments. */
+  readonly input: Memory;
+  /** The buffer for results. */
+  readonly output: Memory;
+  /** Bytes of the input buffer. */
+  readonly inputSize: number;
+  /** Whether it is closed; then nothing of it may be used. */
+  closed = false;
+
+  readonly #library: Library;
+  readonly #id: number;
+  readonly #control: Memory;
+  readonly #windows: (Memory | undefined)[] = [];
+
+  /**
+   * @param library The native library.
+   * @param id The number that `aero_open` gave.
+   * @param path What was opened, for messages.
+   */
+  constructor(library: Library, id: number, path: string) {
+    this.#library = library;
+    this.#id = id;
+    this.path = path;
+    this.#control = new Memory(host.view(library.aero_connection_control(id), Control.size));
+    const control = this.#control.view;
+    this.inputSize = control.getUint32(Control.input_size, true);
+    this.input = new Memory(
+      host.view(control.getFloat64(Control.input_address, true), this.inputSize),
+    );
+    this.output = new Memory(
+      host.view(
+        control.getFloat64(Control.output_address, true),
+        control.getUint32(Control.output_size, true),
+      ),
+    );
+  }
+
+  /**
+   * Throws if the connection is closed.
+   *
+   * @throws {AerostoreError} With `closed`.
+   */
+  check(): void {
+    if (this.closed) {
+      throw new AerostoreError("closed", `Cannot use ${quote(this.path)}: it is closed`);
+    }
+  }
+
+  /**
+   * Gives everything back. Idempotent.
+   *
+   * If memory cannot be taken away from JavaScript, it stays mapped until the process ends, for
+   * an access to unmapped memory would kill the process.
+   */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    let detached = this.#control.detach();
+    for (const memory of [this.input, this.output, ...this.#windows]) {
+      if (memory !== undefined && !memory.detach()) detached = false;
+    }
+    if (detached) this.#library.aero_close(this.#id);
+  }
+
+  /**
+   * Returns one GiB of the region, or what there is of it.
+   *
+   * Made when first needed, because Bun counts the size of a view as used heap.
+   *
+   * @param index Which one, from 0.
+   */
+  window(index: number): Memory {
+    const known = this.#windows[index];
+    if (known !== undefined) return known;
+    const control = this.#control.view;
+    const start = index * Limit.window_size;
+    const size = Math.min(
+      Limit.window_size,
+      control.getFloat64(Control.region_size, true) - start,
+    );
+    const address = control.getFloat64(Control.region_address, true) + start;
+    const memory = new Memory(host.view(address, size));
+    this.#windows[index] = memory;
+    return memory;
+  }
+
+  /**
+   * Returns the error of a failed call.
+   *
+   * @param result The negative number that the call returned.
+   * @param attempt What was attempted, such as `insert row "A" into "T"`.
+   */
+  error(result: number, attempt: string): AerostoreError {
+    const code = codeOfResult(result);
+    const control = this.#control.view;
+    let detail = "";
+    if (control.getUint32(Control.error_status, true) === -result) {
+      const size = control.getUint32(Control.error_detail_length, true);
+      detail = this.#control.text(Control.error_detail, Control.error_detail + size);
+    }
+    return new AerostoreError(code, `Cannot ${attempt}: ${explain(code, detail)}`);
+  }
+
+  /** The index of the record, or the number of the line, that the last failed call stopped at. */
+  get failedIndex(): number {
+    return this.#control.view.getUint32(Control.failed_index, true);
+  }
+
+  /** Rows that the last query matched or counted. */
+  get total(): number {
+    return this.#control.view.getFloat64(Control.total, true);
+  }
+
+  /** The commit position of the last write of this connection. */
+  get position(): number {
+    return this.#control.view.getFloat64(Control.position, true);
+  }
+
+  /** Rows in the output buffer after a query. */
+  get resultRows(): number {
+    return this.#control.view.getUint32(Control.result_rows, true);
+  }
+
+  /** Bytes in the output buffer after a query. */
+  get resultBytes(): number {
+    return this.#control.view.getUint32(Control.result_bytes, true);
+  }
+
+  /**
+   * Puts bytes into the input buffer.
+   *
+   * @param bytes At most the size of the buffer.
+   * @param attempt What was attempted, for the error.
+   * @returns Their number.
+   * @throws {AerostoreError} With `bad_argument` if they do not fit.
+   */
+  putInput(bytes: Uint8Array, attempt: string): number {
+    if (bytes.length > this.inputSize) {
+      throw new AerostoreError(
+        "bad_argument",
+        `Cannot ${attempt}: it needs ${bytes.length} bytes, and ${this.inputSize} are possible`,
+      );
+    }
+    this.input.u8.set(bytes);
+    return bytes.length;
+  }
+
+  /** Declares the table in the input buffer; returns its number. */
+  tableDeclare(size: number): number {
+    return this.#library.aero_table_declare(this.#id, size);
+  }
+
+  /** Puts the catalogue into the output buffer; returns its size. */
+  catalogueRead(): number {
+    return this.#library.aero_catalogue_read(this.#id);
+  }
+
+  /** Copies the row of the key in the input buffer; 1 if there is one. */
+  rowGet(transaction: number, table: number): number {
+    return this.#library.aero_row_get(this.#id, transaction, table);
+  }
+
+  /** Looks for the key in the input buffer; 1 if there is a row. */
+  rowHas(transaction: number, table: number): number {
+    return this.#library.aero_row_has(this.#id, transaction, table);
+  }
+
+  /** Inserts the record in the input buffer. */
+  rowInsert(transaction: number, table: number, size: number): number {
+    return this.#library.aero_row_insert(this.#id, transaction, table, size);
+  }
+
+  /** Inserts or replaces the record in the input buffer. */
+  rowUpsert(transaction: number, table: number, size: number): number {
+    return this.#library.aero_row_upsert(this.#id, transaction, table, size);
+  }
+
+  /** Merges the record in the input buffer into its row. */
+  rowUpdate(transaction: number, table: number, size: number): number {
+    return this.#library.aero_row_update(this.#id, transaction, table, size);
+  }
+
+  /** Deletes the row of the key in the input buffer; 1 if there was one. */
+  rowDelete(transaction: number, table: number): number {
+    return this.#library.aero_row_delete(this.#id, transaction, table);
+  }
+
+  /** Applies the operations in the input buffer to a row. */
+  rowApply(transaction: number, table: number, size: number): number {
+    return this.#library.aero_row_apply(this.#id, transaction, table, size);
+  }
+
+  /** Writes the records in the input buffer; returns how many. Flags: {@linkcode RowsFlag}. */
+  rowsUpsert(
+    transaction: number,
+    table: number,
+    count: number,
+    size: number,
+    flags: number,
+  ): number {
+    return this.#library.aero_rows_upsert(this.#id, transaction, table, count, size, flags);
+  }
+
+  /** Counts the rows of a table. */
+  rowCount(table: number): number {
+    return this.#library.aero_row_count(this.#id, table);
+  }
+
+  /** Finds the row of the key in the input buffer; returns its handle in the region, or 0. */
+  rowView(transaction: number, table: number): number {
+    return this.#library.aero_row_view(this.#id, transaction, table);
+  }
+
+  /** Begins a transaction; returns its number. Flags: {@linkcode TransactionFlag}. */
+  transactionBegin(flags: number): number {
+    return this.#library.aero_transaction_begin(this.#id, flags);
+  }
+
+  /** Commits a transaction. */
+  transactionCommit(transaction: number): number {
+    return this.#library.aero_transaction_commit(this.#id, transaction);
+  }
+
+  /** Aborts a transaction. */
+  transactionAbort(transaction: number): number {
+    return this.#library.aero_transaction_abort(this.#id, transaction);
+  }
+
+  /** Marks a place to roll back to; returns its number. */
+  transactionSavepoint(transaction: number): number {
+    return this.#library.aero_transaction_savepoint(this.#id, transaction);
+  }
+
+  /** Undoes what a transaction did since a savepoint. */
+  transactionRollbackTo(transaction: number, savepoint: number): number {
+    return this.#library.aero_transaction_rollback_to(this.#id, transaction, savepoint);
+  }
+
+  /** Locks the row of the key in the input buffer until the transaction ends. */
+  transactionLock(transaction: number, table: number): number {
+    return this.#library.aero_transaction_lock(this.#id, transaction, table);
+  }
+
+  /** Runs the plan in the input buffer; 0 if all rows are in the output, else a cursor. */
+  queryOpen(transaction: number, size: number): number {
+    return this.#library.aero_query_open(this.#id, transaction, size);
+  }
+
+  /** Puts the next rows of a cursor into the output buffer; 0 after the last. */
+  queryNext(cursor: number): number {
+    return this.#library.aero_query_next(this.#id, cursor);
+  }
+
+  /** Ends a cursor before its last rows. */
+  queryClose(cursor: number): number {
+    return this.#library.aero_query_close(this.#id, cursor);
+  }
+
+  /** Begins an ingest with the options in the input buffer; returns its number. */
+  ingestBegin(table: number, size: number): number {
+    return this.#library.aero_ingest_begin(this.#id, table, size);
+  }
+
+  /** Feeds the bytes in the input buffer to an ingest. */
+  ingestFeed(ingest: number, size: number, last: boolean): number {
+    return this.#library.aero_ingest_feed(this.#id, ingest, size, last ? 1 : 0);
+  }
+
+  /** Ends an ingest, finished or not. */
+  ingestEnd(ingest: number): number {
+    return this.#library.aero_ingest_end(this.#id, ingest);
+  }
+
+  /** Puts the statistics into the output buffer; returns their size. */
+  stats(): number {
+    return this.#library.aero_stats(this.#id);
+  }
+
+  /** Checks the region and puts the findings into the output buffer; returns their size. */
+  verify(): number {
+    return this.#library.aero_verify(this.#id);
+  }
+}

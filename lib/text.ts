@@ -1,0 +1,310 @@
+/**
+ * Text between rows and JavaScript.
+ *
+ * Two forms of cell exist. An inline cell is a u16 size and the bytes, zero-filled up to the size of
+ * the cell. A tail cell is a u16 offset from the payload and a u16 size; the bytes stand behind the
+ * fixed part, 4-aligned and zero-filled to a multiple of 4.
+ *
+ * Short text goes through a cache that compares words and returns the string it kept: making a
+ * string costs 25 to 100 ns, a hit 5 to 14, and a kept string also keeps its hash.
+ *
+ * @module
+ */
+
+import type { Memory } from "./memory.ts";
+
+const slotCount = 1 << 14;
+/** Words of a key: an inline cell of up to 30 bytes with its size. */
+const slotWords = 8;
+const inlineCachedMax = 30;
+/** One word of the key is the size, so a tail has two bytes less. */
+const tailCachedMax = 28;
+/** Set in the first word of a tail's key; no cached inline size reaches it. */
+const tailMark = 0x8000;
+
+/** The cache of one isolate. A collision of hashes replaces the older string. */
+class TextCache {
+  readonly #keys = new Int32Array(slotCount * slotWords);
+  readonly #strings: string[] = new Array<string>(slotCount).fill("");
+
+  /**
+   * Returns the text whose key is `first` and the words that follow.
+   *
+   * @param words The memory, as words.
+   * @param first The first word of the key; it contains the size of the text.
+   * @param rest Index of the second word of the key.
+   * @param count Number of words of the key, 1 to 8.
+   * @param memory The memory to decode from on a miss.
+   * @param start Offset of the first byte of the text.
+   * @param size Bytes of the text.
+   */
+  get(
+    words: Int32Array,
+    first: number,
+    rest: number,
+    count: number,
+    memory: Memory,
+    start: number,
+    size: number,
+  ): string {
+    let hash = first;
+    for (let i = 0; i < count - 1; i++) {
+      hash = Math.imul(hash ^ (words[rest + i] ?? 0), 0x9e3779b1);
+      hash ^= hash >>> 15;
+    }
+    const slot = (hash ^ (hash >>> 13)) & (slotCount - 1);
+    const keys = this.#keys;
+    const base = slot * slotWords;
+    if (keys[base] === first) {
+      let i = 1;
+      while (i < count && keys[base + i] === words[rest + i - 1]) i++;
+      if (i === count) return this.#strings[slot] ?? "";
+    }
+    const text = memory.text(start, start + size);
+    keys[base] = first;
+    for (let i = 1; i < count; i++) keys[base + i] = words[rest + i - 1] ?? 0;
+    this.#strings[slot] = text;
+    return text;
+  }
+}
+
+let cache: TextCache | undefined;
+
+/**
+ * Reads the text of an inline cell.
+ *
+ * @param memory The memory.
+ * @param cell Offset of the cell, a multiple of 4.
+ */
+export function readInlineText(memory: Memory, cell: number): string {
+  const words = memory.i32;
+  const first = words[cell >> 2] ?? 0;
+  const size = first & 0xffff;
+  if (size === 0) return "";
+  if (size > inlineCachedMax) return memory.text(cell + 2, cell + 2 + size);
+  cache ??= new TextCache();
+  return cache.get(words, first, (cell >> 2) + 1, (size + 5) >> 2, memory, cell + 2, size);
+}
+
+/**
+ * Reads the text of a tail cell.
+ *
+ * @param memory The memory.
+ * @param payload Offset of the payload, a multiple of 8.
+ * @param cell Offset of the cell, a multiple of 4.
+ */
+export function readTailText(memory: Memory, payload: number, cell: number): string {
+  const words = memory.i32;
+  const word = words[cell >> 2] ?? 0;
+  if (word === 0) return "";
+  const start = payload + (word & 0xffff);
+  const size = word >>> 16;
+  if (size > tailCachedMax) return memory.text(start, start + size);
+  cache ??= new TextCache();
+  const count = 1 + ((size + 3) >> 2);
+  return cache.get(words, size | tailMark, start >> 2, count, memory, start, size);
+}
+
+/** Returns a copy of the bytes of an inline cell. */
+export function readInlineBytes(memory: Memory, cell: number): Uint8Array {
+  const size = memory.view.getUint16(cell, true);
+  return memory.u8.slice(cell + 2, cell + 2 + size);
+}
+
+/** Returns a copy of the bytes of a tail cell. */
+export function readTailBytes(memory: Memory, payload: number, cell: number): Uint8Array {
+  const start = payload + memory.view.getUint16(cell, true);
+  return memory.u8.slice(start, start + memory.view.getUint16(cell + 2, true));
+}
+
+/**
+ * Writes text into an inline cell.
+ *
+ * @param memory The memory.
+ * @param cell Offset of the cell, a multiple of 4.
+ * @param size Bytes of the cell, a multiple of 4; what the text leaves becomes zero.
+ * @param text The text.
+ * @param capacity Bytes of UTF-8 that the cell takes, at most `size - 2`.
+ * @returns Whether it is written. If not, the text is too long or has half a surrogate pair.
+ */
+export function writeInlineText(
+  memory: Memory,
+  cell: number,
+  size: number,
+  text: string,
+  capacity: number,
+): boolean {
+  const length = text.length;
+  if (length > capacity) return false;
+  const words = memory.i32;
+  const end = (cell + size) >> 2;
+  for (let i = cell >> 2; i < end; i++) words[i] = 0;
+
+  const u8 = memory.u8;
+  let high = 0;
+  for (let i = 0; i < length; i++) {
+    const unit = text.charCodeAt(i);
+    high |= unit;
+    u8[cell + 2 + i] = unit;
+  }
+  // The capacity of an inline cell fits a byte, so the upper byte of the size stays zero.
+  u8[cell] = length;
+  return high < 0x80 || writeInlineWide(memory, cell, size, text, capacity);
+}
+
+/** As above for text that is not ASCII; the ASCII attempt has left nothing to keep. */
+function writeInlineWide(
+  memory: Memory,
+  cell: number,
+  size: number,
+  text: string,
+  capacity: number,
+): boolean {
+  const written = encodeUtf8(memory.u8, cell + 2, capacity, text);
+  if (written < 0) return false;
+  memory.u8[cell] = written;
+  memory.u8.fill(0, cell + 2 + written, cell + size);
+  return true;
+}
+
+/**
+ * Writes text behind the fixed part and its place into a tail cell.
+ *
+ * @param memory The memory; beyond the capacity it must have 3 bytes to spare for zeros.
+ * @param payload Offset of the payload.
+ * @param cell Offset of the cell.
+ * @param tail Bytes from the payload to the place for the text, a multiple of 4.
+ * @param text The text.
+ * @param capacity Bytes of UTF-8 that the column takes.
+ * @returns Where the next tail may start, or -1: the text is too long or has half a surrogate pair.
+ */
+export function writeTailText(
+  memory: Memory,
+  payload: number,
+  cell: number,
+  tail: number,
+  text: string,
+  capacity: number,
+): number {
+  const length = text.length;
+  if (length > capacity) return -1;
+  const start = payload + tail;
+  let written = length;
+  if (length > 64) {
+    written = encodeLong(memory.u8, start, capacity, text);
+  } else {
+    const u8 = memory.u8;
+    let high = 0;
+    for (let i = 0; i < length; i++) {
+      const unit = text.charCodeAt(i);
+      high |= unit;
+      u8[start + i] = unit;
+    }
+    if (high >= 0x80) written = encodeUtf8(u8, start, capacity, text);
+  }
+  if (written < 0) return -1;
+  return finishTail(memory, payload, cell, tail, written);
+}
+
+/** Writes the bytes of an inline cell; false if they are too many. Parameters as for text. */
+export function writeInlineBytes(
+  memory: Memory,
+  cell: number,
+  size: number,
+  bytes: Uint8Array,
+  capacity: number,
+): boolean {
+  if (bytes.length > capacity) return false;
+  memory.u8.fill(0, cell, cell + size);
+  memory.u8[cell] = bytes.length;
+  memory.u8.set(bytes, cell + 2);
+  return true;
+}
+
+/** Writes bytes behind the fixed part; -1 if they are too many. Parameters as for text. */
+export function writeTailBytes(
+  memory: Memory,
+  payload: number,
+  cell: number,
+  tail: number,
+  bytes: Uint8Array,
+  capacity: number,
+): number {
+  if (bytes.length > capacity) return -1;
+  memory.u8.set(bytes, payload + tail);
+  return finishTail(memory, payload, cell, tail, bytes.length);
+}
+
+function finishTail(
+  memory: Memory,
+  payload: number,
+  cell: number,
+  tail: number,
+  size: number,
+): number {
+  if (size === 0) {
+    memory.u32[cell >> 2] = 0;
+    return tail;
+  }
+  const end = tail + size;
+  for (let i = end; (i & 3) !== 0; i++) memory.u8[payload + i] = 0;
+  memory.u32[cell >> 2] = tail | (size << 16);
+  return (end + 3) & ~3;
+}
+
+const encoder = new TextEncoder();
+
+/** For long text the encoder of the runtime wins over a loop, its fixed cost included. */
+function encodeLong(u8: Uint8Array, start: number, capacity: number, text: string): number {
+  const { read, written } = encoder.encodeInto(text, u8.subarray(start, start + capacity));
+  if (read < text.length || !text.isWellFormed()) return -1;
+  return written;
+}
+
+/**
+ * Writes `text` as UTF-8.
+ *
+ * @param u8 The bytes to write to.
+ * @param start Index of the first byte.
+ * @param capacity Bytes that may be written.
+ * @param text The text.
+ * @returns Bytes written, or -1: it needs more than `capacity` or has half a surrogate pair.
+ */
+export function encodeUtf8(
+  u8: Uint8Array,
+  start: number,
+  capacity: number,
+  text: string,
+): number {
+  const limit = start + capacity;
+  let at = start;
+  for (let i = 0; i < text.length; i++) {
+    let point = text.charCodeAt(i);
+    if (point >= 0xd800 && point < 0xe000) {
+      const low = i + 1 < text.length ? text.charCodeAt(i + 1) : 0;
+      if (point >= 0xdc00 || low < 0xdc00 || low >= 0xe000) return -1;
+      point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
+      i++;
+    }
+    if (point < 0x80) {
+      if (at >= limit) return -1;
+      u8[at++] = point;
+    } else if (point < 0x800) {
+      if (at + 2 > limit) return -1;
+      u8[at++] = 0xc0 | (point >> 6);
+      u8[at++] = 0x80 | (point & 0x3f);
+    } else if (point < 0x10000) {
+      if (at + 3 > limit) return -1;
+      u8[at++] = 0xe0 | (point >> 12);
+      u8[at++] = 0x80 | ((point >> 6) & 0x3f);
+      u8[at++] = 0x80 | (point & 0x3f);
+    } else {
+      if (at + 4 > limit) return -1;
+      u8[at++] = 0xf0 | (point >> 18);
+      u8[at++] = 0x80 | ((point >> 12) & 0x3f);
+      u8[at++] = 0x80 | ((point >> 6) & 0x3f);
+      u8[at++] = 0x80 | (point & 0x3f);
+    }
+  }
+  return at - start;
+}
