@@ -1,0 +1,530 @@
+//! The catalogue: which tables the region has.
+//!
+//! Each table is a descriptor in the region: a small header and the schema blob by which the table
+//! was declared. `control.catalogue.tables[id]` names it. A descriptor does not change once it is
+//! named, and tables are not removed, so a process decodes each descriptor once and keeps the
+//! result for as long as it has the region open.
+//!
+//! Invariants:
+//!
+//!   * one process at a time declares, holding lock byte 1
+//!   * storing `tables[id]` publishes table `id` and is the last step of declaring it; the table
+//!     count and the version follow and are only hints to look
+//!   * tables[0..n] are named before tables[n]
+//!
+//! Killed before the table is published: the descriptor's block is named by the log of the dead
+//! slot, like any other block that is not linked yet. Killed after it: the next one to look counts
+//! the named tables, not the hint.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const status = @import("status.zig");
+const region_module = @import("region.zig");
+const schema_blob = @import("schema_blob.zig");
+const table_info = @import("table_info.zig");
+const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
+const assert = std.debug.assert;
+const Detail = status.Detail;
+const Region = region_module.Region;
+const Schema = schema_blob.Schema;
+const Shm = sync.Shm;
+
+pub const Error = error{
+    InvalidSchema,
+    SchemaMismatch,
+    UnknownTable,
+    RegionFull,
+    OutOfMemory,
+    NotSupported,
+    Corrupt,
+};
+
+/// The first bytes of a descriptor; the schema blob follows.
+pub const DescriptorHeader = extern struct {
+    blob_size: u32,
+    table: u32,
+    /// Of the blob.
+    checksum: u64,
+
+    comptime {
+        assert(@sizeOf(DescriptorHeader) == 16);
+    }
+};
+
+/// Where the bytes of a new descriptor come from.
+pub const Allocation = struct {
+    context: *anyopaque,
+    /// Returns the granule of a block of `size` bytes, and guarantees that a kill before
+    /// `published` frees it.
+    allocate: *const fn (context: *anyopaque, size: u32) error{ RegionFull, OutOfMemory }!u32,
+    /// Says that the region now names the block.
+    published: *const fn (context: *anyopaque, granule: u32) void,
+};
+
+/// One process's view of the tables. Must not move. Reading is for any thread.
+pub const Catalogue = struct {
+    region: *const Region,
+    gpa: std.mem.Allocator,
+    /// Guards changes of `tables` and `count`.
+    mutex: ProcessMutex,
+    tables: [limits.table_count_max]*Schema,
+    /// Tables decoded so far.
+    count: Shm(u32),
+
+    pub fn init(region: *const Region, gpa: std.mem.Allocator) Catalogue {
+        return .{
+            .region = region,
+            .gpa = gpa,
+            .mutex = .{},
+            .tables = undefined,
+            .count = .init(0),
+        };
+    }
+
+    pub fn deinit(catalogue: *Catalogue) void {
+        for (catalogue.tables[0..catalogue.count.load(.acquire)]) |schema| {
+            schema.deinit(catalogue.gpa);
+            catalogue.gpa.destroy(schema);
+        }
+    }
+
+    /// The table of that number. Valid until `deinit`.
+    pub inline fn table(catalogue: *Catalogue, id: u32) Error!*const Schema {
+        // Acquire: pairs with the release in `load`.
+        if (id < catalogue.count.load(.acquire)) return catalogue.tables[id];
+        return catalogue.tableSlow(id);
+    }
+
+    fn tableSlow(catalogue: *Catalogue, id: u32) Error!*const Schema {
+        @branchHint(.cold);
+        const count = try catalogue.refresh();
+        return if (id < count) catalogue.tables[id] else error.UnknownTable;
+    }
+
+    /// Reads what was declared since the last time. Returns the number of tables.
+    pub fn refresh(catalogue: *Catalogue) Error!u32 {
+        catalogue.mutex.lock();
+        defer catalogue.mutex.unlock();
+        return catalogue.refreshLocked();
+    }
+
+    fn refreshLocked(catalogue: *Catalogue) Error!u32 {
+        const line = &catalogue.region.control.catalogue;
+        var id = catalogue.count.load(.monotonic);
+        while (id < limits.table_count_max) : (id += 1) {
+            // Acquire: pairs with the release by which `declare` publishes.
+            const granule = line.tables[id].load(.acquire);
+            if (granule == 0) break;
+            try catalogue.load(id, granule);
+        }
+        return id;
+    }
+
+    /// Decodes a descriptor from a private copy.
+    fn load(catalogue: *Catalogue, id: u32, granule: u32) Error!void {
+        var header: DescriptorHeader = undefined;
+        try catalogue.copy(granule, 0, std.mem.asBytes(&header));
+        if (header.table != id or header.blob_size > schema_blob.size_max) return error.Corrupt;
+        const padded = std.mem.alignForward(u32, header.blob_size, 8);
+        const blob = try catalogue.gpa.alignedAlloc(u8, .@"8", padded);
+        defer catalogue.gpa.free(blob);
+        try catalogue.copy(granule, @sizeOf(DescriptorHeader), blob);
+        if (checksum(blob[0..header.blob_size]) != header.checksum) return error.Corrupt;
+
+        const schema = try catalogue.gpa.create(Schema);
+        errdefer catalogue.gpa.destroy(schema);
+        try catalogue.decode(schema, @intCast(id), blob[0..header.blob_size]);
+        catalogue.add(schema);
+    }
+
+    fn decode(catalogue: *Catalogue, schema: *Schema, id: u16, blob: []const u8) Error!void {
+        var detail: Detail = .{};
+        const outcome = schema_blob.decode(schema, catalogue.gpa, id, blob, &detail);
+        outcome catch |err| return switch (err) {
+            error.InvalidSchema => error.Corrupt,
+            error.OutOfMemory => error.OutOfMemory,
+        };
+    }
+
+    fn add(catalogue: *Catalogue, schema: *Schema) void {
+        const id = catalogue.count.load(.monotonic);
+        assert(schema.table.id == id);
+        catalogue.tables[id] = schema;
+        // Release: whoever sees the count sees the table.
+        catalogue.count.store(id + 1, .release);
+    }
+
+    fn copy(catalogue: *Catalogue, granule: u32, offset: u32, to: []align(8) u8) Error!void {
+        const region = catalogue.region;
+        const start = @as(u64, granule) * limits.granule_size + offset;
+        const end = start + to.len;
+        if (granule < region.slabs_first) return error.Corrupt;
+        if (end > region.control.memory.committed.load(.acquire)) return error.Corrupt;
+        sync.copyOut(to.ptr, region.base + start, to.len);
+    }
+
+    /// The table of that name, or null.
+    pub fn find(catalogue: *Catalogue, name: []const u8) Error!?*const Schema {
+        const count = try catalogue.refresh();
+        return catalogue.findAmong(count, name);
+    }
+
+    fn findAmong(catalogue: *Catalogue, count: u32, name: []const u8) ?*const Schema {
+        for (catalogue.tables[0..count]) |schema| {
+            if (std.mem.eql(u8, schema.table.name(), name)) return schema;
+        }
+        return null;
+    }
+
+    /// Creates the table that `blob` declares, or checks it against the one of that name. The
+    /// caller holds lock byte 1, and no other thread of this process declares.
+    pub fn declare(
+        catalogue: *Catalogue,
+        blob: []const u8,
+        allocation: Allocation,
+        detail: *Detail,
+    ) Error!u32 {
+        catalogue.mutex.lock();
+        defer catalogue.mutex.unlock();
+        const count = try catalogue.refreshLocked();
+        const declared = try catalogue.gpa.create(Schema);
+        var keep = false;
+        defer if (!keep) catalogue.gpa.destroy(declared);
+        try schema_blob.decode(declared, catalogue.gpa, @intCast(count), blob, detail);
+        defer if (!keep) declared.deinit(catalogue.gpa);
+
+        if (catalogue.findAmong(count, declared.table.name())) |stored| {
+            if (schema_blob.mismatch(declared, stored, detail)) return error.SchemaMismatch;
+            return stored.table.id;
+        }
+        try refuseUnique(declared, detail);
+        if (count == limits.table_count_max) {
+            detail.set("the region has {d} tables and takes no more", .{count});
+            return error.InvalidSchema;
+        }
+        try catalogue.publish(count, blob, allocation);
+        keep = true;
+        catalogue.add(declared);
+        return count;
+    }
+
+    fn publish(
+        catalogue: *Catalogue,
+        id: u32,
+        blob: []const u8,
+        allocation: Allocation,
+    ) Error!void {
+        const size: u32 = @intCast(blob.len);
+        const total = std.mem.alignForward(u32, @sizeOf(DescriptorHeader) + size, 8);
+        const granule = try allocation.allocate(allocation.context, total);
+        const header: DescriptorHeader = .{
+            .blob_size = size,
+            .table = id,
+            .checksum = checksum(blob),
+        };
+        const block = catalogue.region.pointer(u8, granule);
+        const bytes: [*]u8 = @ptrCast(block);
+        sync.copyIn(bytes, std.mem.asBytes(&header), @sizeOf(DescriptorHeader));
+        sync.copyIn(bytes + @sizeOf(DescriptorHeader), blob.ptr, size);
+
+        const line = &catalogue.region.control.catalogue;
+        // Release: pairs with the acquire in `refreshLocked`.
+        line.tables[id].store(granule, .release);
+        line.table_count.store(id + 1, .release);
+        _ = line.version.fetchAdd(1, .release);
+        allocation.published(allocation.context, granule);
+    }
+
+    /// Raised by every change. Read it to learn whether the catalogue must be read again.
+    pub fn version(catalogue: *const Catalogue) u32 {
+        return catalogue.region.control.catalogue.version.load(.acquire);
+    }
+
+    /// Writes all tables as JSON.
+    pub fn writeJson(catalogue: *Catalogue, writer: *std.Io.Writer) (Error || WriteError)!void {
+        const count = try catalogue.refresh();
+        try writer.writeAll("{\"tables\":[");
+        for (catalogue.tables[0..count], 0..) |schema, i| {
+            if (i > 0) try writer.writeByte(',');
+            try writeTable(writer, schema);
+        }
+        try writer.writeAll("]}");
+    }
+};
+
+const WriteError = std.Io.Writer.Error;
+
+/// A constraint that nothing checks would be a lie.
+fn refuseUnique(schema: *const Schema, detail: *Detail) Error!void {
+    for (schema.table.slice()) |*column| {
+        if (!column.flags.unique or column.flags.primary) continue;
+        detail.set("column \"{s}\" of table \"{s}\" is unique, and only primary keys can be", .{
+            column.name(), schema.table.name(),
+        });
+        return error.NotSupported;
+    }
+    for (schema.compositeIndexes()) |*index| {
+        if (!index.unique) continue;
+        detail.set("table \"{s}\" has a unique index over {d} columns, and only primary keys " ++
+            "can be unique", .{ schema.table.name(), index.count });
+        return error.NotSupported;
+    }
+}
+
+fn checksum(blob: []const u8) u64 {
+    return std.hash.Wyhash.hash(0, blob);
+}
+
+fn writeTable(writer: *std.Io.Writer, schema: *const Schema) WriteError!void {
+    const table = &schema.table;
+    try writer.print("{{\"id\":{d},\"name\":", .{table.id});
+    try writeString(writer, table.name());
+    try writer.print(",\"fixedSize\":{d},\"payloadSizeMax\":{d},\"primaryKey\":{d}", .{
+        table.fixed_size, table.payload_size_max, table.primary_key,
+    });
+    try writer.writeAll(",\"columns\":[");
+    for (table.slice(), 0..) |*column, i| {
+        if (i > 0) try writer.writeByte(',');
+        try writeColumn(writer, column, schema.defaultOf(i));
+    }
+    try writer.writeAll("],\"indexes\":[");
+    for (schema.compositeIndexes(), 0..) |*index, i| {
+        if (i > 0) try writer.writeByte(',');
+        try writer.writeAll("{\"columns\":[");
+        for (index.slice(), 0..) |number, j| {
+            if (j > 0) try writer.writeByte(',');
+            try writer.print("{d}", .{number});
+        }
+        try writer.print("],\"unique\":{}}}", .{index.unique});
+    }
+    try writer.writeAll("]}");
+}
+
+fn writeColumn(
+    writer: *std.Io.Writer,
+    column: *const table_info.ColumnInfo,
+    default: ?[]const u8,
+) WriteError!void {
+    try writer.writeAll("{\"name\":");
+    try writeString(writer, column.name());
+    try writer.print(",\"kind\":\"{t}\",\"capacity\":{d},\"inline\":{},\"offset\":{d}", .{
+        column.kind, column.capacity, column.is_inline, column.offset,
+    });
+    const flags = column.flags;
+    try writer.print(",\"nullable\":{},\"primary\":{},\"index\":{},\"unique\":{},\"bigint\":{}", .{
+        flags.nullable, flags.primary, flags.index, flags.unique, flags.bigint,
+    });
+    if (default) |value| {
+        try writer.writeAll(",\"default\":");
+        try writeDefault(writer, column.kind, value);
+    }
+    try writer.writeByte('}');
+}
+
+fn writeDefault(writer: *std.Io.Writer, kind: table_info.Kind, value: []const u8) WriteError!void {
+    switch (kind) {
+        .text => try writeString(writer, value),
+        .bytes => {
+            try writer.writeByte('"');
+            try std.base64.standard.Encoder.encodeWriter(writer, value);
+            try writer.writeByte('"');
+        },
+        .int32 => try writer.print("{d}", .{std.mem.readInt(i32, value[0..4], .little)}),
+        // As text: a number in JSON would lose digits behind 2^53.
+        .int64 => try writer.print("\"{d}\"", .{std.mem.readInt(i64, value[0..8], .little)}),
+        .float64, .timestamp => {
+            const number: f64 = @bitCast(std.mem.readInt(u64, value[0..8], .little));
+            // JSON has no infinity, and every reader makes one of this.
+            if (std.math.isInf(number)) {
+                return writer.writeAll(if (number > 0) "1e999" else "-1e999");
+            }
+            try writer.print("{e}", .{number});
+        },
+        .bool => try writer.print("{}", .{value[0] != 0}),
+    }
+}
+
+fn writeString(writer: *std.Io.Writer, text: []const u8) WriteError!void {
+    try std.json.Stringify.encodeJsonString(text, .{}, writer);
+}
+
+const testing = std.testing;
+const TestWriter = schema_blob.TestWriter;
+
+/// A region in private memory, with a bump allocator for descriptors.
+const TestRegion = struct {
+    memory: []align(4096) u8,
+    region: Region,
+    next: u32,
+    published: u32 = 0,
+
+    fn init(self: *TestRegion) !void {
+        const size = 8 << 20;
+        self.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), size);
+        @memset(self.memory, 0);
+        try region_module.format(self.memory.ptr, .forSize(size), .{});
+        self.region = .init(self.memory.ptr);
+        self.region.control.memory.committed.store(size, .release);
+        self.next = self.region.slabs_first;
+        self.published = 0;
+    }
+
+    fn deinit(self: *TestRegion) void {
+        testing.allocator.free(self.memory);
+    }
+
+    fn allocation(self: *TestRegion) Allocation {
+        return .{ .context = self, .allocate = allocate, .published = countPublished };
+    }
+
+    fn allocate(context: *anyopaque, size: u32) error{ RegionFull, OutOfMemory }!u32 {
+        const self: *TestRegion = @ptrCast(@alignCast(context));
+        const granule = self.next;
+        const granules = std.math.divCeil(u32, size, limits.granule_size) catch unreachable;
+        if (granule + granules > 8 << 20 >> 6) return error.RegionFull;
+        self.next += granules;
+        return granule;
+    }
+
+    fn countPublished(context: *anyopaque, _: u32) void {
+        const self: *TestRegion = @ptrCast(@alignCast(context));
+        self.published += 1;
+    }
+};
+
+test "Catalogue.declare: publishes a table once, for every process" {
+    var shared: TestRegion = undefined;
+    try shared.init();
+    defer shared.deinit();
+    var a: Catalogue = .init(&shared.region, testing.allocator);
+    defer a.deinit();
+    var b: Catalogue = .init(&shared.region, testing.allocator);
+    defer b.deinit();
+    var detail: Detail = .{};
+    var flights = try TestWriter.flights("flights");
+    defer flights.deinit();
+    var ships = try TestWriter.flights("ships");
+    defer ships.deinit();
+
+    try testing.expectError(error.UnknownTable, b.table(0));
+    const blob = flights.bytes.items;
+    try testing.expectEqual(@as(u32, 0), try a.declare(blob, shared.allocation(), &detail));
+    try testing.expectEqual(@as(u32, 0), try b.declare(blob, shared.allocation(), &detail));
+    const second = ships.bytes.items;
+    try testing.expectEqual(@as(u32, 1), try b.declare(second, shared.allocation(), &detail));
+    try testing.expectEqual(@as(u32, 2), shared.published);
+    try testing.expectEqual(@as(u32, 2), a.version());
+    try testing.expectEqualStrings("ships", (try a.table(1)).table.name());
+    try testing.expectEqualStrings("ships", (try a.find("ships")).?.table.name());
+    try testing.expectEqual(null, try a.find("trains"));
+    try testing.expectEqualSlices(u8, second, (try a.table(1)).blob);
+}
+
+test "Catalogue.declare: refuses other columns, unique columns, and a full region" {
+    var shared: TestRegion = undefined;
+    try shared.init();
+    defer shared.deinit();
+    var catalogue: Catalogue = .init(&shared.region, testing.allocator);
+    defer catalogue.deinit();
+    var detail: Detail = .{};
+    var flights = try TestWriter.flights("flights");
+    defer flights.deinit();
+    _ = try catalogue.declare(flights.bytes.items, shared.allocation(), &detail);
+
+    var other: TestWriter = try .init("flights", 1);
+    defer other.deinit();
+    try other.column("id", .text, 17, .{ .primary = true }, null);
+    try other.indexes(&.{0});
+    const allocation = shared.allocation();
+    const bytes = other.bytes.items;
+    const outcome = catalogue.declare(bytes, allocation, &detail);
+    try testing.expectError(error.SchemaMismatch, outcome);
+    try testing.expectError(
+        error.InvalidSchema,
+        catalogue.declare(bytes[0 .. bytes.len - 1], allocation, &detail),
+    );
+
+    var unique: TestWriter = try .init("keys", 2);
+    defer unique.deinit();
+    try unique.column("id", .int32, 0, .{ .primary = true }, null);
+    try unique.column("code", .int32, 0, .{ .unique = true }, null);
+    try unique.indexes(&.{0});
+    const refused = catalogue.declare(unique.bytes.items, allocation, &detail);
+    try testing.expectError(error.NotSupported, refused);
+
+    var ships = try TestWriter.flights("ships");
+    defer ships.deinit();
+    shared.next = 8 << 20 >> 6;
+    const full = catalogue.declare(ships.bytes.items, allocation, &detail);
+    try testing.expectError(error.RegionFull, full);
+    try testing.expectEqual(@as(u32, 1), catalogue.version());
+}
+
+test "Catalogue.table: a damaged descriptor is corrupt and nothing worse" {
+    var shared: TestRegion = undefined;
+    try shared.init();
+    defer shared.deinit();
+    var writer: Catalogue = .init(&shared.region, testing.allocator);
+    defer writer.deinit();
+    var detail: Detail = .{};
+    var flights = try TestWriter.flights("flights");
+    defer flights.deinit();
+    _ = try writer.declare(flights.bytes.items, shared.allocation(), &detail);
+    const start = @as(usize, shared.region.slabs_first) * limits.granule_size;
+    for (0..@sizeOf(DescriptorHeader) + flights.bytes.items.len) |at| {
+        const byte = &shared.memory[start + at];
+        byte.* ^= 0x41;
+        defer byte.* ^= 0x41;
+        var reader: Catalogue = .init(&shared.region, testing.allocator);
+        defer reader.deinit();
+        try testing.expectError(error.Corrupt, reader.table(0));
+    }
+    const granule = &shared.region.control.catalogue.tables[0];
+    for ([_]u32{ 1, std.math.maxInt(u32), 8 << 20 >> 6 }) |wild| {
+        granule.store(wild, .release);
+        var reader: Catalogue = .init(&shared.region, testing.allocator);
+        defer reader.deinit();
+        try testing.expectError(error.Corrupt, reader.table(0));
+    }
+}
+
+test "Catalogue.writeJson: says all that a reader without declarations needs" {
+    var shared: TestRegion = undefined;
+    try shared.init();
+    defer shared.deinit();
+    var catalogue: Catalogue = .init(&shared.region, testing.allocator);
+    defer catalogue.deinit();
+    var detail: Detail = .{};
+    var blob: TestWriter = try .init("q\"t", 4);
+    defer blob.deinit();
+    const infinity: u64 = @bitCast(std.math.inf(f64));
+    try blob.column("id", .int64, 0, .{ .primary = true }, null);
+    try blob.column("b", .bytes, 40, .{ .nullable = true }, "\x00\xff");
+    try blob.column("n", .int64, 0, .{ .bigint = true }, &@as([8]u8, @splat(0xff)));
+    try blob.column("f", .float64, 0, .{ .index = true }, std.mem.asBytes(&infinity));
+    try blob.indexes(&.{ 1, 2, 2, 3, 0 });
+    _ = try catalogue.declare(blob.bytes.items, shared.allocation(), &detail);
+
+    var buffer: [2048]u8 = undefined;
+    var writer: std.Io.Writer = .fixed(&buffer);
+    try catalogue.writeJson(&writer);
+    const column = "\"index\":false,\"unique\":false";
+    try testing.expectEqualStrings(
+        "{\"tables\":[{\"id\":0,\"name\":\"q\\\"t\",\"fixedSize\":28,\"payloadSizeMax\":72," ++
+            "\"primaryKey\":0,\"columns\":[" ++
+            "{\"name\":\"id\",\"kind\":\"int64\",\"capacity\":0,\"inline\":false,\"offset\":0," ++
+            "\"nullable\":false,\"primary\":true," ++ column ++ ",\"bigint\":false}," ++
+            "{\"name\":\"b\",\"kind\":\"bytes\",\"capacity\":40,\"inline\":false,\"offset\":24," ++
+            "\"nullable\":true,\"primary\":false," ++ column ++ ",\"bigint\":false," ++
+            "\"default\":\"AP8=\"}," ++
+            "{\"name\":\"n\",\"kind\":\"int64\",\"capacity\":0,\"inline\":false,\"offset\":8," ++
+            "\"nullable\":false,\"primary\":false," ++ column ++ ",\"bigint\":true," ++
+            "\"default\":\"-1\"}," ++
+            "{\"name\":\"f\",\"kind\":\"float64\",\"capacity\":0,\"inline\":false,\"offset\":16," ++
+            "\"nullable\":false,\"primary\":false,\"index\":true,\"unique\":false," ++
+            "\"bigint\":false,\"default\":1e999}],\"indexes\":[{\"columns\":[2,3]," ++
+            "\"unique\":false}]}]}",
+        writer.buffered(),
+    );
+}
