@@ -1,0 +1,174 @@
+/**
+ * What `npm test` and `npm run ok` run: each suite's commands, its time budget, and how its own
+ * summary is read.
+ */
+
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { join } from "node:path";
+import { findBun, findDeno, findQemuArm64, findZig, root } from "./toolchain.mjs";
+
+/** @import { Tool } from "./toolchain.mjs" */
+
+/**
+ * @typedef {object} Counts
+ * @property {number} passed
+ * @property {number} failed
+ */
+
+/**
+ * A command of a suite.
+ *
+ * @typedef {object} Command
+ * @property {() => Tool} tool
+ * @property {readonly string[]} args
+ * @property {Record<string, string>} [env]
+ */
+
+/**
+ * @typedef {object} Suite
+ * @property {string} name What it is called on the command line.
+ * @property {string} about What it proves.
+ * @property {number} budgetSeconds After this time it is killed and counts as failed. Several times
+ * what it takes on two cores with empty caches.
+ * @property {"test" | "ok"} level `npm test` runs "test", `npm run ok` runs both.
+ * @property {readonly Command[]} commands
+ * @property {RegExp} [summary] Matches the runner's own summary; its groups are named `passed` and
+ * `failed` (or `total`). A suite without one is a check: it counts one for each command.
+ * @property {() => string} [skip] Why it cannot run here; empty if it can.
+ */
+
+/** @type {() => Tool} */
+const node = () => ({ path: process.execPath, env: {} });
+
+const zigSummary = /(?<passed>\d+)\/(?<total>\d+) tests passed/;
+const bunSummary = /^ *(?<passed>\d+) pass$[^]*?^ *(?<failed>\d+) fail$/m;
+const denoSummary = /\| (?<passed>\d+) passed(?: \(\d+ steps?\))? \| (?<failed>\d+) failed/;
+const simSummary = /^(?<passed>\d+) passed, (?<failed>\d+) failed$/m;
+
+/** @type {readonly Suite[]} */
+const checks = [
+  {
+    name: "format",
+    about: "Every file is formatted; `npm run format` does it",
+    budgetSeconds: 60,
+    level: "ok",
+    commands: [
+      { tool: findZig, args: ["build", "fmt-check"] },
+      { tool: findDeno, args: ["fmt", "--check"] },
+    ],
+  },
+  {
+    name: "lint",
+    about: "The linter finds nothing, and every public symbol has a docstring",
+    budgetSeconds: 60,
+    level: "ok",
+    commands: [
+      { tool: findDeno, args: ["lint"] },
+      { tool: findDeno, args: ["doc", "--lint", "mod.ts"] },
+    ],
+  },
+  {
+    name: "types",
+    about: "Both type checkers agree with the code",
+    budgetSeconds: 120,
+    level: "ok",
+    commands: [
+      { tool: node, args: [join("node_modules", "typescript", "bin", "tsc"), "--noEmit"] },
+      { tool: findDeno, args: ["check", "mod.ts", "lib", "tests", "bench"] },
+    ],
+  },
+  {
+    name: "abi",
+    about: "lib/abi.ts is what the Zig sources generate",
+    budgetSeconds: 120,
+    level: "ok",
+    commands: [{ tool: findZig, args: ["build", "abi"], env: { CI: "1" } }],
+  },
+];
+
+/** @type {readonly Suite[]} */
+const tests = [
+  {
+    name: "zig",
+    about: "The engine's unit tests",
+    budgetSeconds: 300,
+    level: "test",
+    commands: [
+      { tool: findZig, args: ["build", "test", "--summary", "all", "--test-timeout", "60s"] },
+    ],
+    summary: zigSummary,
+  },
+  {
+    name: "zig-musl",
+    about: "The engine's unit tests against the other C library",
+    budgetSeconds: 300,
+    level: "ok",
+    commands: [{ tool: node, args: [join("scripts", "cross_test.mjs"), "musl"] }],
+    summary: simSummary,
+    skip: () => process.platform === "linux" ? "" : "musl programs run on Linux only",
+  },
+  {
+    name: "zig-arm64",
+    about: "The engine's unit tests on ARM, under qemu",
+    budgetSeconds: 600,
+    level: "ok",
+    commands: [{ tool: node, args: [join("scripts", "cross_test.mjs"), "arm64"] }],
+    summary: simSummary,
+    skip: () => findQemuArm64() === undefined ? "qemu-user is not installed" : "",
+  },
+  {
+    name: "sim",
+    about: "A short run of the simulator: interleavings and crashes decided by seeds",
+    budgetSeconds: 240,
+    level: "test",
+    commands: [{ tool: findZig, args: ["build", "sim", "-Doptimize=ReleaseSafe", "--", "quick"] }],
+    summary: simSummary,
+    skip: () => missing("src-zig/sim/main.zig"),
+  },
+  {
+    name: "fuzz",
+    about: "Every fuzzer for a moment, with a seed of its own",
+    budgetSeconds: 240,
+    level: "ok",
+    commands: [
+      { tool: findZig, args: ["build", "fuzz", "-Doptimize=ReleaseSafe", "--", "smoke"] },
+    ],
+    skip: () => missing("src-zig/fuzz.zig"),
+  },
+  {
+    name: "bun",
+    about: "The tests of the TypeScript face, on Bun",
+    budgetSeconds: 300,
+    level: "test",
+    commands: [{ tool: findBun, args: ["test"] }],
+    summary: bunSummary,
+  },
+  {
+    name: "deno",
+    about: "The tests of the TypeScript face, on Deno",
+    budgetSeconds: 300,
+    level: "test",
+    commands: [{ tool: findDeno, args: ["test", "--allow-all", "--no-check"] }],
+    summary: denoSummary,
+  },
+  {
+    name: "examples",
+    about: "The examples in docstrings run and their assertions hold",
+    budgetSeconds: 120,
+    level: "ok",
+    commands: [{ tool: findDeno, args: ["test", "--allow-all", "--doc", "mod.ts", "lib"] }],
+    summary: denoSummary,
+  },
+];
+
+/** Every suite, in the order in which failures are cheapest to find. */
+export const suites = [...checks, ...tests];
+
+/**
+ * @param {string} path
+ * @returns {string}
+ */
+function missing(path) {
+  return existsSync(join(root, path)) ? "" : `there is no ${path}`;
+}

@@ -1,0 +1,174 @@
+/**
+ * Runs test suites and adds up what they report.
+ *
+ *     node scripts/test.mjs              what `npm test` runs
+ *     node scripts/test.mjs --ok         everything that has to hold before a change is merged
+ *     node scripts/test.mjs bun lint     these suites only
+ *
+ * Each suite has its own time budget; one that overruns is killed, with all that it started, and
+ * counts as failed. The last line printed is always `N passed, N failed`, and the exit code is zero
+ * only if nothing failed.
+ */
+
+import process from "node:process";
+import { build } from "./build.mjs";
+import { run } from "./command.mjs";
+import { suites } from "./suites.mjs";
+import { findBun, findDeno, ToolError } from "./toolchain.mjs";
+
+/** @import { Counts, Suite } from "./suites.mjs" */
+
+/**
+ * @typedef {object} Result
+ * @property {string} name
+ * @property {Counts} counts
+ * @property {number} seconds
+ * @property {string} note Why it failed or was skipped.
+ */
+
+/** The suites that load the library. */
+const needLibrary = new Set(["bun", "deno", "examples"]);
+
+/**
+ * Runs one suite.
+ *
+ * @param {Suite} suite
+ * @param {Record<string, string>} env
+ * @returns {Promise<Result>}
+ */
+async function runSuite(suite, env) {
+  const started = Date.now();
+  const deadline = started + suite.budgetSeconds * 1000;
+  const counts = { passed: 0, failed: 0 };
+  const notes = [];
+
+  const skipped = suite.skip?.() ?? "";
+  if (skipped !== "") return { name: suite.name, counts, seconds: 0, note: `skipped: ${skipped}` };
+
+  for (const command of suite.commands) {
+    const tool = command.tool();
+    console.log(`$ ${[tool.path, ...command.args].join(" ")}`);
+    const outcome = await run(tool.path, command.args, {
+      env: { ...env, ...tool.env, ...command.env },
+      capture: true,
+      timeoutMs: Math.max(1, deadline - Date.now()),
+    });
+    const read = suite.summary === undefined
+      ? { passed: outcome.code === 0 ? 1 : 0, failed: 0 }
+      : readSummary(suite.summary, outcome.output);
+    // A crash, an overrun or a test file that does not compile leaves no count behind.
+    if (outcome.code !== 0) {
+      read.failed = Math.max(read.failed, 1);
+      notes.push(outcome.reason);
+    }
+    counts.passed += read.passed;
+    counts.failed += read.failed;
+  }
+  if (counts.passed + counts.failed === 0) {
+    counts.failed = 1;
+    notes.push("reported no test at all");
+  }
+  return {
+    name: suite.name,
+    counts,
+    seconds: (Date.now() - started) / 1000,
+    note: notes.join("; "),
+  };
+}
+
+/**
+ * @param {RegExp} summary
+ * @param {string} output
+ * @returns {Counts}
+ */
+function readSummary(summary, output) {
+  const groups = summary.exec(output)?.groups ?? {};
+  const passed = Number(groups["passed"] ?? 0);
+  const failed = groups["total"] === undefined
+    ? Number(groups["failed"] ?? 0)
+    : Number(groups["total"]) - passed;
+  return { passed, failed };
+}
+
+/**
+ * Builds the library, as a suite of its own.
+ *
+ * @returns {Promise<Result>}
+ */
+async function buildLibrary() {
+  const started = Date.now();
+  const note = await build([]);
+  return {
+    name: "build",
+    counts: note === "" ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 },
+    seconds: (Date.now() - started) / 1000,
+    note,
+  };
+}
+
+/**
+ * @param {readonly string[]} args
+ * @returns {readonly Suite[]}
+ */
+function choose(args) {
+  const names = args.filter((arg) => !arg.startsWith("--"));
+  const known = new Set(suites.map((suite) => suite.name));
+  const unknown = names.filter((name) => !known.has(name));
+  if (unknown.length > 0) {
+    throw new ToolError(`No suite is called ${unknown.join(", ")}: use ${[...known].join(", ")}`);
+  }
+  if (names.length > 0) return suites.filter((suite) => names.includes(suite.name));
+  return suites.filter((suite) => args.includes("--ok") || suite.level === "test");
+}
+
+/**
+ * @param {readonly Suite[]} chosen
+ * @returns {Promise<Result[]>}
+ */
+async function runAll(chosen) {
+  // Tests start processes of both runtimes, whichever they run on themselves.
+  const env = {
+    AEROSTORE_BUN: findBun().path,
+    AEROSTORE_DENO: findDeno().path,
+    NO_COLOR: "1",
+  };
+  const results = [];
+  let built = false;
+  for (const suite of chosen) {
+    if (!built && needLibrary.has(suite.name)) {
+      built = true;
+      console.log("\n== build: the library that the next suites load");
+      results.push(await buildLibrary());
+    }
+    console.log(`\n== ${suite.name}: ${suite.about} (at most ${suite.budgetSeconds} s)`);
+    results.push(await runSuite(suite, env));
+  }
+  return results;
+}
+
+/** @param {readonly Result[]} results */
+function report(results) {
+  console.log("\nsuite       passed  failed  seconds");
+  for (const { name, counts, seconds, note } of results) {
+    const cells = [
+      name.padEnd(10),
+      String(counts.passed).padStart(7),
+      String(counts.failed).padStart(7),
+      seconds.toFixed(1).padStart(8),
+    ];
+    console.log(`${cells.join(" ")}${note === "" ? "" : `  ${note}`}`);
+  }
+  const passed = results.reduce((sum, { counts }) => sum + counts.passed, 0);
+  const failed = results.reduce((sum, { counts }) => sum + counts.failed, 0);
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exitCode = failed === 0 ? 0 : 1;
+}
+
+try {
+  report(await runAll(choose(process.argv.slice(2))));
+} catch (error) {
+  if (!(error instanceof ToolError)) throw error;
+  console.error(error.message);
+  console.log("0 passed, 1 failed");
+  process.exitCode = 1;
+}
