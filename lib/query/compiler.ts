@@ -1,0 +1,188 @@
+/**
+ * From a search to something that can be run again and again: reads it, plans it, encodes it, and
+ * remembers the searches that a table has seen last.
+ *
+ * @module
+ */
+
+import type { Dialect, Query } from "../stapi/ast.ts";
+import { readSearch, type SearchQuery } from "../stapi/object_form.ts";
+import { parseSearch } from "../stapi/parser.ts";
+import { PlanEncoder } from "./encode.ts";
+import { explainPlan, type Explanation } from "./explain.ts";
+import type { Plan, PlanCounts } from "./plan.ts";
+import { planQuery } from "./planner.ts";
+import type { TableMeta } from "./table_meta.ts";
+
+/** Searches that a table remembers, for each dialect. */
+const cache_size = 256;
+
+/** A query ready to run. */
+export class CompiledQuery {
+  readonly #query: Query;
+  readonly #counts: PlanCounts;
+  #plan: Plan;
+  #encoder: PlanEncoder | null = null;
+
+  /**
+   * @param query The query.
+   * @param counts The counts of its table.
+   */
+  constructor(query: Query, counts: PlanCounts) {
+    this.#query = query;
+    this.#counts = counts;
+    this.#plan = planQuery(query, counts);
+  }
+
+  /** The query, its names and values resolved. */
+  get query(): Query {
+    return this.#query;
+  }
+
+  /** The plan of the next run. */
+  get plan(): Plan {
+    return this.#plan;
+  }
+
+  /** Plans again if counts have changed that the choice depended on. */
+  refresh(): this {
+    const { counts } = this.#plan;
+    for (const used of counts) {
+      if (this.#counts.distinctKeys(used.index) === used.count) continue;
+      this.#plan = planQuery(this.#query, this.#counts);
+      this.#encoder = null;
+      break;
+    }
+    return this;
+  }
+
+  /**
+   * Writes the plan for one run; see {@linkcode PlanEncoder.encode}.
+   *
+   * @param target The buffer to write into, from its start.
+   * @param args The value of each parameter. Default: none.
+   * @param flags Bits of `PlanFlag`. Default: none.
+   * @param limitMax Most rows to give, should the query allow more. Default: no such limit.
+   * @returns The number of bytes written.
+   */
+  encode(
+    target: Uint8Array,
+    args: readonly unknown[] = no_args,
+    flags = 0,
+    limitMax = Infinity,
+  ): number {
+    this.#encoder ??= new PlanEncoder(this.#plan);
+    return this.#encoder.encode(target, args, flags, limitMax);
+  }
+
+  /** Explains the plan of the next run, with these values for its parameters if given. */
+  explain(args?: readonly unknown[]): Explanation {
+    return explainPlan(this.#plan, this.#counts, args);
+  }
+}
+
+const no_args: readonly unknown[] = [];
+
+/**
+ * Compiles the searches of one table. A search string that was seen before is not read again.
+ *
+ * @example The same string gives the same compiled query
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { QueryCompiler } from "../lib/query/compiler.ts";
+ * import { tableMeta } from "../lib/query/table_meta.ts";
+ *
+ * const table = tableMeta({
+ *   id: 0,
+ *   name: "Flight",
+ *   primaryKey: 0,
+ *   columns: [{ name: "flight_id", kind: "text", capacity: 16 }],
+ * });
+ * const compiler = new QueryCompiler(table, { rows: () => 1, distinctKeys: () => 1 });
+ * const first = compiler.compile("-compare {= flight_id UAL1}");
+ * assert.equal(compiler.compile("-compare {= flight_id UAL1}"), first);
+ * ```
+ */
+export class QueryCompiler {
+  readonly #table: TableMeta;
+  readonly #counts: PlanCounts;
+  readonly #caches: Readonly<Record<Dialect, Map<string, CompiledQuery>>> = {
+    default: new Map(),
+    speedtables: new Map(),
+  };
+  /** The search of the last call: many programs repeat one. */
+  #lastText = "";
+  #lastDialect: Dialect = "default";
+  #last: CompiledQuery | undefined;
+
+  /**
+   * @param table The table; make a new compiler when its indexes change.
+   * @param counts The counts of the table.
+   */
+  constructor(table: TableMeta, counts: PlanCounts) {
+    this.#table = table;
+    this.#counts = counts;
+  }
+
+  /** The table whose searches it compiles. */
+  get table(): TableMeta {
+    return this.#table;
+  }
+
+  /** The counts of the table. */
+  get counts(): PlanCounts {
+    return this.#counts;
+  }
+
+  /**
+   * Compiles a search, or gives it as compiled before and planned for the counts of now.
+   *
+   * @param search A search string, or the object form.
+   * @param dialect Whose rules to follow. Default: `"default"`.
+   * @throws {AerostoreError} If the search cannot be understood.
+   */
+  compile<Row>(search: string | SearchQuery<Row>, dialect: Dialect = "default"): CompiledQuery {
+    if (typeof search !== "string") {
+      return new CompiledQuery(readSearch(search, this.#table, { dialect }), this.#counts);
+    }
+    if (this.#last === undefined || search !== this.#lastText || dialect !== this.#lastDialect) {
+      this.#last = this.#lookUp(search, dialect);
+      this.#lastText = search;
+      this.#lastDialect = dialect;
+    }
+    return this.#last.refresh();
+  }
+
+  /**
+   * Compiles a search whose values come later, as `$1`, `$2` ...
+   *
+   * @param search A search string, or the object form with text such as `"$1"` for a value.
+   * @param dialect Whose rules to follow. Default: `"default"`.
+   * @throws {AerostoreError} If the search cannot be understood; with `unknown_parameter` if a
+   * parameter is skipped.
+   */
+  prepare<Row>(search: string | SearchQuery<Row>, dialect: Dialect = "default"): CompiledQuery {
+    const options = { dialect, parameters: true };
+    const query = typeof search === "string"
+      ? parseSearch(search, this.#table, options)
+      : readSearch(search, this.#table, options);
+    return new CompiledQuery(query, this.#counts);
+  }
+
+  #lookUp(search: string, dialect: Dialect): CompiledQuery {
+    const cache = this.#caches[dialect];
+    let found = cache.get(search);
+    if (found === undefined) {
+      const query = parseSearch(search, this.#table, { dialect });
+      found = new CompiledQuery(query, this.#counts);
+      if (cache.size >= cache_size) {
+        const [oldest] = cache.keys();
+        if (oldest !== undefined) cache.delete(oldest);
+      }
+    } else {
+      cache.delete(search); // Back in again as the youngest.
+    }
+    cache.set(search, found);
+    return found;
+  }
+}

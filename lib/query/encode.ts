@@ -1,0 +1,427 @@
+/**
+ * Turns a plan into the bytes that the engine executes (`src-zig/plan.zig` checks and types them).
+ *
+ * What an executor has to know, beyond the layout there:
+ *
+ * - Every clause is tested on the visible version of a row, those that the route answers included:
+ *   an index entry may belong to another version. Clauses stand in the order of the query.
+ * - A null satisfies a clause only if its flag says so (and `null`). The flags of clauses and sort
+ *   fields carry all that the dialects disagree about; the header's speedtables flag tells nothing
+ *   more. Speedtables gives: nulls satisfy `>`, `>=` and `!=`, but not `in`, `range` or any glob;
+ *   plain globs ignore case; null text sorts first, last when descending, while other nulls sort
+ *   last, first when descending; true sorts before false, which is written as a descending field;
+ *   a limit of 0 is none.
+ * - After the last sort field rows are in ascending order of the primary key, in each direction.
+ *   Without sort fields any order will do, and limit and offset count in that order.
+ * - countOnly counts the rows that the query would give: behind the offset, up to the limit.
+ * - A projection of 0 means every column.
+ * - A primary key that cannot exist (longer than the column) is left out of the keys.
+ *
+ * Index routes. An index key is, for each of its leading columns that has a value, 8 bytes (an i64
+ * for int32, int64 and bool, an f64 for float64 and timestamp) or, for text and bytes, u32 length,
+ * the bytes, and zeros to a multiple of 8. Keys and bounds are such keys in cells: u32 length, the
+ * key, zeros to a multiple of 8.
+ *
+ * - `IndexExactMatch` (2): `keys` holds the distinct whole keys, to be visited in the given order;
+ *   the rows of one key are in ascending primary key order.
+ * - `IndexRangeScan` (3): a bound may have fewer columns than the index. Compared with an entry only
+ *   on the columns it has, an inclusive bound lets equal entries in and an exclusive one does not.
+ *   A scan without bounds walks the whole index.
+ * - Flag 1 walks from the high end to the low. Flag 32 says that the walk gives the order of the sort
+ *   fields, so there is nothing to sort and the limit stops it; walking down, equal keys still have
+ *   to be put in ascending primary key order.
+ *
+ * @module
+ */
+
+import { type Clause, isParameter, type Operator, type SortKey, type Value } from "../stapi/ast.ts";
+import { QueryError } from "../stapi/query_error.ts";
+import { Bindings } from "./bind.ts";
+import { Cursor } from "./cursor.ts";
+import {
+  distinct,
+  endCell,
+  writeKeyPart,
+  writeListItem,
+  writeOperand,
+  writePrimaryKey,
+} from "./encode_values.ts";
+import { compareValues, findContradiction, fits, type Interval, mergeBounds } from "./interval.ts";
+import type { Plan, Route } from "./plan.ts";
+import { key_count_max } from "./planner.ts";
+import { columnOf } from "./table_meta.ts";
+
+/** Bits of the plan's flags byte that a run may add. */
+export const PlanFlag = {
+  /** Only count. */
+  countOnly: 1,
+  /** Give positions of rows instead of copies, for views inside a transaction. */
+  handles: 4,
+} as const;
+
+const speedtables_flag = 2;
+
+const header_size = 64;
+const clause_size = 40;
+const sort_size = 4;
+
+/** Offsets in the header. */
+const Header = {
+  route: 6,
+  flags: 7,
+  keyCount: 12,
+  limit: 16,
+  offset: 24,
+  keysAt: 48,
+  scan: 56,
+  boundsAt: 60,
+} as const;
+
+/** Offsets in a clause. */
+const ClauseField = {
+  count: 4,
+  poolAt: 8,
+  poolSize: 12,
+  a: 16,
+  b: 24,
+  secondAt: 32,
+  secondSize: 36,
+} as const;
+
+const route_codes: Readonly<Record<Route, number>> = {
+  Empty: 0,
+  PrimaryKeyLookup: 1,
+  IndexExactMatch: 2,
+  IndexRangeScan: 3,
+  IndexOrderScan: 3,
+  FullScan: 4,
+};
+
+const operator_codes: Readonly<Record<Operator, number>> = {
+  null: 1,
+  notnull: 2,
+  "=": 3,
+  "!=": 4,
+  ">": 5,
+  ">=": 6,
+  "<": 7,
+  "<=": 8,
+  in: 9,
+  range: 10,
+  match: 11,
+  notmatch: 12,
+  true: 13,
+  false: 14,
+};
+
+const ScanFlag = {
+  descending: 1,
+  low: 2,
+  lowInclusive: 4,
+  high: 8,
+  highInclusive: 16,
+  ordered: 32,
+} as const;
+
+/** Size of the first try at a template; it doubles until the literals fit. */
+const template_size_initial = 1024;
+/** No input buffer takes more than this. */
+const template_size_max = 1 << 24;
+
+/**
+ * Encodes the runs of one plan. What all runs share is encoded once; a run copies that, and adds or
+ * patches what its parameters decide.
+ *
+ * @example Encode a plan and look at its route
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { PlanEncoder } from "../lib/query/encode.ts";
+ * import { planQuery } from "../lib/query/planner.ts";
+ * import { tableMeta } from "../lib/query/table_meta.ts";
+ * import { parseSearch } from "../lib/stapi/parser.ts";
+ *
+ * const table = tableMeta({
+ *   id: 3,
+ *   name: "Flight",
+ *   primaryKey: 0,
+ *   columns: [{ name: "flight_id", kind: "text", capacity: 16 }],
+ * });
+ * const query = parseSearch("-compare {= flight_id $1}", table, { parameters: true });
+ * const plan = planQuery(query, { rows: () => 1, distinctKeys: () => 1 });
+ * const buffer = new Uint8Array(4096);
+ * const size = new PlanEncoder(plan).encode(buffer, ["UAL123"]);
+ * assert.equal(new DataView(buffer.buffer).getUint32(0, true), size);
+ * assert.equal(buffer[6], 1); // PrimaryKeyLookup
+ * ```
+ */
+export class PlanEncoder {
+  readonly #plan: Plan;
+  readonly #bindings: Bindings;
+  /** The bytes that all runs share. */
+  readonly #template: Uint8Array;
+  /** Numbers of the clauses whose values differ from run to run. */
+  readonly #open: readonly number[];
+  readonly #openDriver: boolean;
+  #cursor: Cursor;
+
+  /** @param plan The plan whose runs to encode. */
+  constructor(plan: Plan) {
+    this.#plan = plan;
+    this.#bindings = new Bindings(plan.query);
+    const { clauses } = plan.query;
+    const isOpen = (number: number): boolean =>
+      clauses[number]?.operands.some(isParameter) ?? false;
+    this.#open = [...clauses.keys()].filter(isOpen);
+    this.#openDriver = [...plan.equalities, ...plan.bounds].some(isOpen);
+    this.#template = this.#makeTemplate();
+    this.#cursor = new Cursor(this.#template);
+  }
+
+  /**
+   * Writes the plan for one run.
+   *
+   * @param target The buffer to write into, from its start; 8-aligned for the engine.
+   * @param args The value of each parameter.
+   * @param flags {@linkcode PlanFlag} bits to add. Default: none.
+   * @param limitMax Most rows to give, should the query allow more. Default: no such limit.
+   * @returns The number of bytes written, a multiple of 8.
+   * @throws {AerostoreError} With `unknown_parameter`, `type_mismatch`, `unsafe_integer` or
+   * `invalid_query` if `args` do not suit the query, or the query does not fit into `target`.
+   */
+  encode(
+    target: Uint8Array,
+    args: readonly unknown[] = [],
+    flags = 0,
+    limitMax = Infinity,
+  ): number {
+    this.#bindings.bind(args);
+    if (!this.#cursor.isOn(target)) this.#cursor = new Cursor(target);
+    const cursor = this.#cursor;
+    cursor.at = 0;
+    cursor.copy(this.#template);
+    for (const number of this.#open) this.#writeOperands(cursor, number);
+    if (this.#openDriver) this.#writeDriver(cursor);
+    cursor.align(8);
+    cursor.patchU32(0, cursor.at);
+    this.#patchRun(cursor, flags, limitMax);
+    return cursor.at;
+  }
+
+  #patchRun(cursor: Cursor, flags: number, limitMax: number): void {
+    const { query, emptiness } = this.#plan;
+    if (flags !== 0) cursor.patchByte(Header.flags, queryFlags(this.#plan) | flags);
+    let { limit } = this.#bindings;
+    if (limit < 0 || limit > limitMax) limit = limitMax;
+    if (limit === 0) cursor.patchByte(Header.route, route_codes.Empty);
+    cursor.patchF64(Header.limit, limit === Infinity ? -1 : limit);
+    cursor.patchF64(Header.offset, this.#bindings.offset);
+    if (this.#open.length > 0 && emptiness === "") {
+      const { values } = this.#bindings;
+      if (findContradiction(query.table, query.clauses, values) >= 0) {
+        cursor.patchByte(Header.route, route_codes.Empty);
+      }
+    }
+  }
+
+  #makeTemplate(): Uint8Array {
+    for (let size = template_size_initial;; size *= 2) {
+      const buffer = new Uint8Array(size);
+      const cursor = new Cursor(buffer);
+      try {
+        this.#writeTemplate(cursor);
+        return buffer.slice(0, cursor.at);
+      } catch (error) {
+        if (size >= template_size_max) throw error;
+      }
+    }
+  }
+
+  #writeTemplate(cursor: Cursor): void {
+    const { query, route, sort, index, descending, ordering } = this.#plan;
+    const { clauses } = query;
+    const sortsAt = header_size + clauses.length * clause_size;
+    cursor.skip(4);
+    cursor.u16(query.table.id);
+    cursor.u16(route_codes[route] | (queryFlags(this.#plan) << 8));
+    cursor.u16(clauses.length);
+    cursor.u16(sort.length);
+    cursor.skip(20);
+    const [low, high] = projection(query.fields);
+    cursor.u32(low);
+    cursor.u32(high);
+    cursor.u32(header_size);
+    cursor.u32(sortsAt);
+    cursor.skip(4);
+    cursor.u32(index?.id ?? 0);
+    const isOrdered = index !== null && ordering === "route";
+    cursor.u32((descending ? ScanFlag.descending : 0) | (isOrdered ? ScanFlag.ordered : 0));
+    cursor.skip(4);
+    for (const clause of clauses) writeClause(cursor, clause);
+    for (const key of sort) writeSort(cursor, key);
+    cursor.align(8);
+    for (const number of clauses.keys()) {
+      if (!this.#open.includes(number)) this.#writeOperands(cursor, number);
+    }
+    if (!this.#openDriver) this.#writeDriver(cursor);
+    cursor.align(8);
+  }
+
+  /** Writes the operands of a clause: numbers into its record, text and lists behind everything. */
+  #writeOperands(cursor: Cursor, number: number): void {
+    const clause = this.#plan.query.clauses[number];
+    const values = this.#bindings.values[number];
+    if (clause === undefined || values === undefined || values.length === 0) return;
+    const at = header_size + number * clause_size;
+    const { kind } = columnOf(this.#plan.query.table, clause.column);
+    if (clause.operator === "in") {
+      cursor.align(8);
+      cursor.patchU32(at + ClauseField.count, values.length);
+      cursor.patchU32(at + ClauseField.poolAt, cursor.at);
+      const start = cursor.at;
+      for (const value of values) writeListItem(cursor, kind, value);
+      cursor.patchU32(at + ClauseField.poolSize, cursor.at - start);
+      return;
+    }
+    const [first, second] = values;
+    if (first !== undefined) {
+      writeOperand(cursor, kind, first, at + ClauseField.a, at + ClauseField.poolAt);
+    }
+    if (second !== undefined) {
+      writeOperand(cursor, kind, second, at + ClauseField.b, at + ClauseField.secondAt);
+    }
+  }
+
+  /** Writes the keys or bounds of the route. */
+  #writeDriver(cursor: Cursor): void {
+    cursor.align(8);
+    switch (this.#plan.route) {
+      case "PrimaryKeyLookup":
+        this.#writePrimaryKeys(cursor);
+        break;
+      case "IndexExactMatch":
+        this.#writeIndexKeys(cursor);
+        break;
+      case "IndexRangeScan":
+        this.#writeBounds(cursor);
+        break;
+      default:
+        break;
+    }
+  }
+
+  #writePrimaryKeys(cursor: Cursor): void {
+    const { query, equalities } = this.#plan;
+    const column = columnOf(query.table, query.table.primaryKey);
+    const keys = distinct(this.#bindings.values[equalities[0] ?? -1] ?? [])
+      .filter((value) => fits(column, value));
+    if (keys.length > key_count_max) {
+      // Every row is tested against the in-list, which is a clause in any case.
+      cursor.patchByte(Header.route, route_codes.FullScan);
+      return;
+    }
+    if (keys.length === 0) cursor.patchByte(Header.route, route_codes.Empty);
+    cursor.patchU32(Header.keyCount, keys.length);
+    cursor.patchU32(Header.keysAt, cursor.at);
+    for (const key of keys) writePrimaryKey(cursor, column.kind, key);
+  }
+
+  #writeIndexKeys(cursor: Cursor): void {
+    const { query, equalities, index, ordering, descending } = this.#plan;
+    const { values } = this.#bindings;
+    const [number] = equalities;
+    const several = number !== undefined && query.clauses[number]?.operator === "in";
+    if (!several) {
+      cursor.patchU32(Header.keyCount, 1);
+      cursor.patchU32(Header.keysAt, cursor.at);
+      this.#writeIndexKey(cursor, undefined);
+      return;
+    }
+    const column = columnOf(query.table, index?.columns[0] ?? 0);
+    const keys = distinct(values[number] ?? []).filter((value) => fits(column, value));
+    if (keys.length > key_count_max) {
+      const message = `An in-list has at most ${key_count_max} values here, got ${keys.length}`;
+      throw new QueryError("invalid_query", message, { offset: -1, word: column.name });
+    }
+    if (ordering === "route") {
+      keys.sort(descending ? (a, b) => -compareValues(a, b) : compareValues);
+    }
+    if (keys.length === 0) cursor.patchByte(Header.route, route_codes.Empty);
+    cursor.patchU32(Header.keyCount, keys.length);
+    cursor.patchU32(Header.keysAt, cursor.at);
+    for (const key of keys) {
+      const sizeAt = cursor.skip(4);
+      writeKeyPart(cursor, column.kind, key);
+      endCell(cursor, sizeAt);
+    }
+  }
+
+  #writeBounds(cursor: Cursor): void {
+    const { query, equalities, bounds, descending, ordering } = this.#plan;
+    const { values } = this.#bindings;
+    const interval: Interval = mergeBounds(
+      bounds.map((number) => query.clauses[number]).filter((clause) => clause !== undefined),
+      bounds.map((number) => values[number] ?? []),
+    );
+    let flags = (descending ? ScanFlag.descending : 0) |
+      (ordering === "route" ? ScanFlag.ordered : 0);
+    cursor.patchU32(Header.boundsAt, cursor.at);
+    if (interval.low !== undefined || equalities.length > 0) {
+      flags |= ScanFlag.low;
+      if (interval.low === undefined || interval.lowInclusive) flags |= ScanFlag.lowInclusive;
+      this.#writeIndexKey(cursor, interval.low);
+    }
+    if (interval.high !== undefined || equalities.length > 0) {
+      flags |= ScanFlag.high;
+      if (interval.high === undefined || interval.highInclusive) flags |= ScanFlag.highInclusive;
+      this.#writeIndexKey(cursor, interval.high);
+    }
+    cursor.patchU32(Header.scan, flags);
+  }
+
+  /** Writes the cell of the key that the equalities give, and `bound` for the column behind them. */
+  #writeIndexKey(cursor: Cursor, bound: Value | undefined): void {
+    const { query, equalities, index } = this.#plan;
+    const sizeAt = cursor.skip(4);
+    for (const number of equalities) {
+      const clause = query.clauses[number];
+      const value = this.#bindings.values[number]?.[0];
+      if (clause === undefined || value === undefined) continue;
+      writeKeyPart(cursor, columnOf(query.table, clause.column).kind, value);
+    }
+    if (bound !== undefined) {
+      const column = index?.columns[equalities.length] ?? 0;
+      writeKeyPart(cursor, columnOf(query.table, column).kind, bound);
+    }
+    endCell(cursor, sizeAt);
+  }
+}
+
+function queryFlags(plan: Plan): number {
+  const { countOnly, dialect } = plan.query;
+  return (countOnly ? PlanFlag.countOnly : 0) |
+    (dialect === "speedtables" ? speedtables_flag : 0);
+}
+
+/** Returns the low and high halves of the column mask; all zero means every column. */
+function projection(fields: readonly number[] | null): [number, number] {
+  let low = 0;
+  let high = 0;
+  for (const field of fields ?? []) {
+    if (field < 32) low |= 1 << field;
+    else high |= 1 << (field - 32);
+  }
+  return [low, high];
+}
+
+function writeClause(cursor: Cursor, clause: Clause): void {
+  const nullFlag = clause.nullSatisfies && clause.operator !== "null" ? 1 : 0;
+  cursor.u16(operator_codes[clause.operator] | (clause.column << 8));
+  cursor.u16(nullFlag | (clause.ignoreCase ? 2 : 0));
+  cursor.skip(clause_size - 4);
+}
+
+function writeSort(cursor: Cursor, key: SortKey): void {
+  const flags = (key.descending ? 1 : 0) | (key.nullsFirst ? 2 : 0);
+  cursor.u16(key.column | (flags << 8));
+  cursor.skip(sort_size - 2);
+}

@@ -1,0 +1,124 @@
+/**
+ * What the query side knows of a table: columns, kinds, indexes. Nothing here touches the region.
+ *
+ * @module
+ */
+
+import type { ColumnKind } from "../values.ts";
+
+export type { ColumnKind };
+
+/** One column of a table. */
+export interface ColumnMeta {
+  readonly name: string;
+  readonly kind: ColumnKind;
+  /** Whether the column can be null. A primary key never is. */
+  readonly nullable: boolean;
+  /** Most bytes of a text or bytes value; 0 for the other kinds. */
+  readonly capacity: number;
+  /** Whether a single-column index on it was declared. */
+  readonly indexed: boolean;
+  readonly unique: boolean;
+  /** Whether an int64 column gives bigints to JavaScript. */
+  readonly bigint: boolean;
+}
+
+/** One secondary index of a table. Its catalogue rank is its place in {@linkcode TableMeta}. */
+export interface IndexMeta {
+  /** The number by which the engine knows the index. */
+  readonly id: number;
+  /** What `explain` calls it, such as `destination, altitude`. */
+  readonly name: string;
+  /** Column numbers, first to last; more than one for a composite index. */
+  readonly columns: readonly number[];
+  readonly unique: boolean;
+}
+
+/** A table as the planner sees it. */
+export interface TableMeta {
+  /** The number of the table in the region. */
+  readonly id: number;
+  readonly name: string;
+  /** Column number of the primary key. */
+  readonly primaryKey: number;
+  readonly columns: readonly ColumnMeta[];
+  /**
+   * The indexes that a query may use, in catalogue order. An index holds one entry for each row;
+   * it is in key order, then by primary key, and a null stands after every value.
+   */
+  readonly indexes: readonly IndexMeta[];
+  /** Column numbers by name. */
+  readonly byName: ReadonlyMap<string, number>;
+}
+
+/** A column as {@linkcode tableMeta} takes it: what is left out is false, or 0. */
+export type ColumnSpec = Pick<ColumnMeta, "name" | "kind"> & Partial<ColumnMeta>;
+
+/** What {@linkcode tableMeta} needs to know. */
+export interface TableSpec {
+  readonly id: number;
+  readonly name: string;
+  readonly primaryKey: number;
+  readonly columns: readonly ColumnSpec[];
+  /** The usable indexes in catalogue order. Default: none. Names are made from the columns. */
+  readonly indexes?: readonly (Omit<IndexMeta, "name"> & { readonly name?: string })[];
+}
+
+/**
+ * Makes the metadata that queries on a table need.
+ *
+ * @param spec The table.
+ * @returns Metadata that never changes; make it anew when the catalogue changes.
+ *
+ * @example A table of two columns with one index
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { tableMeta } from "../lib/query/table_meta.ts";
+ *
+ * const meta = tableMeta({
+ *   id: 0,
+ *   name: "Flight",
+ *   primaryKey: 0,
+ *   columns: [
+ *     { name: "flight_id", kind: "text", capacity: 16 },
+ *     { name: "altitude", kind: "int32", nullable: true, indexed: true },
+ *   ],
+ *   indexes: [{ id: 1, columns: [1], unique: false }],
+ * });
+ * assert.equal(meta.byName.get("altitude"), 1);
+ * assert.equal(meta.indexes[0]?.name, "altitude");
+ * ```
+ */
+export function tableMeta(spec: TableSpec): TableMeta {
+  const columns = spec.columns.map((column) => ({
+    nullable: false,
+    capacity: 0,
+    indexed: false,
+    unique: false,
+    bigint: false,
+    ...column,
+  }));
+  const name = (column: number): string => columns[column]?.name ?? `#${column}`;
+  return {
+    id: spec.id,
+    name: spec.name,
+    primaryKey: spec.primaryKey,
+    columns,
+    indexes: (spec.indexes ?? []).map((index) => ({
+      name: index.columns.map(name).join(", "),
+      ...index,
+    })),
+    byName: new Map(columns.map((column, number) => [column.name, number])),
+  };
+}
+
+/**
+ * Returns column `number` of `table`.
+ *
+ * @throws {RangeError} If there is no such column, which is a bug of the caller.
+ */
+export function columnOf(table: TableMeta, number: number): ColumnMeta {
+  const column = table.columns[number];
+  if (column === undefined) throw new RangeError(`Table ${table.name} has no column ${number}`);
+  return column;
+}
