@@ -1,0 +1,25 @@
+//! Deliberate protocol mistakes, one at a time, to prove that the kernels would notice them.
+//!
+//! The engine asks `sync.mutated(.name)` at the place in question. The list is the same in the
+//! native `sync`, where the answer is a compile-time false; each mistake is described where
+//! `main.zig` says which kernel has to catch it.
+
+pub const Mutation = enum {
+    none,
+    no_sequencing,
+    epoch_from_next,
+    free_at_abort,
+    no_guard_cas,
+    unfenced_pin,
+    retire_without_plus_one,
+    no_stamp_by_drainer,
+    no_validation,
+    heap_scan_no_wait,
+    xmin_before_xmax,
+    no_xmin_recheck,
+    payload_before_txref,
+    seq_before_stamp,
+    untagged_dying,
+    index_first,
+    no_recheck,
+};
