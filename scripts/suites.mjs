@@ -65,7 +65,7 @@ const checks = [
     level: "ok",
     commands: [
       { tool: findDeno, args: ["lint"] },
-      { tool: findDeno, args: ["doc", "--lint", "mod.ts"] },
+      { tool: findDeno, args: ["doc", "--quiet", "--lint", "mod.ts"] },
     ],
   },
   {
@@ -75,7 +75,7 @@ const checks = [
     level: "ok",
     commands: [
       { tool: node, args: [join("node_modules", "typescript", "bin", "tsc"), "--noEmit"] },
-      { tool: findDeno, args: ["check", "mod.ts", "lib", "tests", "bench"] },
+      { tool: findDeno, args: ["check", "mod.ts", "lib", "tests", "bench", "scripts"] },
     ],
   },
   {
