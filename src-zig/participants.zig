@@ -241,13 +241,16 @@ const TestRegion = struct {
     }
 
     fn recovery(self: *TestRegion) Recovery {
-        return .{ .context = self, .recoverProcess = struct {
-            fn recover(context: *anyopaque, _: u32) void {
-                const region: *TestRegion = @ptrCast(@alignCast(context));
-                _ = region.recovered.fetchAdd(1, .acq_rel);
-                sync.sleepNs(std.time.ns_per_ms); // So that racing recoverers overlap.
-            }
-        }.recover };
+        return .{
+            .context = self,
+            .recoverProcess = struct {
+                fn recover(context: *anyopaque, _: u32) void {
+                    const region: *TestRegion = @ptrCast(@alignCast(context));
+                    _ = region.recovered.fetchAdd(1, .acq_rel);
+                    sync.sleepNs(std.time.ns_per_ms); // So that racing recoverers overlap.
+                }
+            }.recover,
+        };
     }
 
     fn closeFiles(participant: *const Participant) void {
