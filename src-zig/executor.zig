@@ -1,0 +1,462 @@
+//! Runs a checked plan over a source of rows: filter, sort, limit, offset, count, and records out.
+//!
+//! A `Cursor` is one query on its way. It owns a copy of the plan, so the caller may reuse the
+//! buffer the plan came in, and its memory lasts until `close`; a cursor that is opened again
+//! reuses it. It knows nothing of the engine. The caller gives a source, any value with
+//!
+//!     fn next(source) !?RowRef
+//!
+//! and passes the same source to every `fill` until it says `done`. What a source promises:
+//!
+//!   * a row's memory stays readable until the source is asked for the next row; for a cursor
+//!     whose `keepsRows` is true, until the query is closed
+//!   * every row once, all of one snapshot
+//!
+//! A plan without a sort streams: a batch ends when the output is full and goes on with the same
+//! source, and the source is not read past the limit. A plan with a sort reads the source to its
+//! end first, keeps references to the rows (only the first offset + limit of them, if there is a
+//! limit), sorts those, and then fills batches without the source.
+//!
+//! Invariants:
+//!
+//!   * the row filter runs for every row, whatever the source claims to have selected
+//!   * a batch never holds part of a record; `held` is the row that did not fit
+
+const std = @import("std");
+const Filter = @import("filter.zig").Filter;
+const Plan = @import("plan.zig").Plan;
+const result = @import("result.zig");
+const row_module = @import("row.zig");
+const sort_order = @import("sort_order.zig");
+const TableInfo = @import("table_info.zig").TableInfo;
+const TopHeap = @import("top_heap.zig").TopHeap;
+const Allocator = std.mem.Allocator;
+const RowRef = row_module.RowRef;
+const SortOrder = sort_order.SortOrder;
+const assert = std.debug.assert;
+
+pub const Options = struct {
+    /// The address that handles are counted from: the start of the region's mapping.
+    handle_base: usize = 0,
+    /// Rows to look at before the batch ends, full or not. Lets a long search yield.
+    examine_max: u64 = std.math.maxInt(u64),
+};
+
+pub const Batch = struct {
+    /// Records or handles in the output.
+    rows: u32 = 0,
+    bytes: u32 = 0,
+    /// There is nothing more; `fill` need not be called again.
+    done: bool = false,
+};
+
+pub const Stats = struct {
+    /// Rows the source gave.
+    examined: u64 = 0,
+    /// Those that passed the filter.
+    matched: u64 = 0,
+    /// Those that are in the result: after offset and limit. The count, for a plan that counts.
+    returned: u64 = 0,
+};
+
+pub const Cursor = struct {
+    gpa: Allocator,
+    arena: std.heap.ArenaAllocator,
+    heap: Heap,
+    table: *const TableInfo,
+    plan: Plan,
+    filter: Filter,
+    projector: result.Projector,
+    order: SortOrder,
+    phase: Phase,
+    /// Rows of the result still to leave out, and still to return.
+    skip: u64,
+    left: u64,
+    /// A row that passed and was not written yet.
+    held: ?RowRef,
+    /// The sorted rows and how many of them went out.
+    entries: []const sort_order.Entry,
+    entries_at: usize,
+    stats: Stats,
+
+    const Heap = TopHeap(sort_order.Entry, *const SortOrder);
+    const Phase = enum { closed, scan, emit, done };
+    /// Memory that a closed cursor keeps for the next query.
+    const retained_bytes = 64 * 1024;
+
+    /// Makes a closed cursor. It does not move afterwards: the heap refers to it.
+    pub fn create(gpa: Allocator) Allocator.Error!*Cursor {
+        const cursor = try gpa.create(Cursor);
+        cursor.gpa = gpa;
+        cursor.arena = .init(gpa);
+        cursor.heap = .init(0, &cursor.order);
+        cursor.phase = .closed;
+        return cursor;
+    }
+
+    pub fn destroy(cursor: *Cursor) void {
+        const gpa = cursor.gpa;
+        cursor.heap.deinit(gpa);
+        cursor.arena.deinit();
+        gpa.destroy(cursor);
+    }
+
+    /// Starts a query. `blob` is copied; `table` must stay as it is until `close`. On
+    /// `BadArgument`, `reason` says what is wrong with the plan, and the cursor is closed.
+    pub fn open(
+        cursor: *Cursor,
+        table: *const TableInfo,
+        blob: []const u8,
+        reason: *[]const u8,
+    ) (Allocator.Error || error{BadArgument})!void {
+        assert(cursor.phase == .closed);
+        errdefer cursor.close();
+        const arena = cursor.arena.allocator();
+        const copy = try arena.alignedAlloc(u8, .@"8", blob.len);
+        @memcpy(copy, blob);
+
+        cursor.table = table;
+        cursor.plan = try .decode(copy, table, reason);
+        const plan = &cursor.plan;
+        cursor.filter = try .compile(arena, plan, table);
+        cursor.projector = try .compile(arena, plan.projection, table);
+        cursor.order = try .compile(arena, plan.sorts, table);
+        cursor.skip = plan.offset;
+        cursor.left = plan.limit orelse std.math.maxInt(u64);
+        cursor.held = null;
+        cursor.entries = &.{};
+        cursor.entries_at = 0;
+        cursor.stats = .{};
+
+        const kept = std.math.lossyCast(usize, cursor.skip +| cursor.left);
+        cursor.heap.reset(kept, &cursor.order);
+        cursor.phase = if (cursor.filter.never or cursor.left == 0) .done else .scan;
+    }
+
+    /// Ends the query and gives its memory back, but for a little that the next one reuses.
+    pub fn close(cursor: *Cursor) void {
+        cursor.phase = .closed;
+        _ = cursor.arena.reset(.{ .retain_with_limit = retained_bytes });
+        const entry_size = @sizeOf(sort_order.Entry);
+        if (cursor.heap.items.capacity * entry_size > retained_bytes) {
+            cursor.heap.items.clearAndFree(cursor.gpa);
+        }
+    }
+
+    /// Whether there is anything to ask a source for. If not, any source will do.
+    pub fn needsSource(cursor: *const Cursor) bool {
+        assert(cursor.phase != .closed);
+        return cursor.phase == .scan;
+    }
+
+    /// Whether rows must stay readable until the query is closed.
+    pub fn keepsRows(cursor: *const Cursor) bool {
+        assert(cursor.phase != .closed);
+        return cursor.isSorted();
+    }
+
+    /// Writes the next batch to the start of `output`, which must have room for a record.
+    ///
+    /// Fails with what the source fails with, with `OutOfMemory` while sorting, and with `Corrupt`
+    /// for a row whose size is not one of the table. After a failure only `close` makes sense.
+    pub fn fill(
+        cursor: *Cursor,
+        source: anytype,
+        output: []align(8) u8,
+        options: Options,
+    ) !Batch {
+        assert(cursor.phase != .closed);
+        assert(output.len >= result.record_size_max);
+        var writer: Writer = .{ .cursor = cursor, .output = output, .base = options.handle_base };
+
+        if (cursor.phase == .scan) {
+            const budget_end = cursor.stats.examined +| options.examine_max;
+            if (cursor.plan.flags.count_only) {
+                try cursor.count(source, budget_end);
+            } else if (cursor.isSorted()) {
+                try cursor.collect(source, budget_end);
+            } else {
+                try cursor.stream(source, budget_end, &writer);
+            }
+        }
+        if (cursor.phase == .emit) cursor.emit(&writer);
+        cursor.stats.returned += writer.batch.rows;
+        writer.batch.done = cursor.phase == .done;
+        return writer.batch;
+    }
+
+    fn isSorted(cursor: *const Cursor) bool {
+        return cursor.plan.sorts.len != 0 and !cursor.plan.flags.count_only;
+    }
+
+    /// The next row that passes. Null at the source's end, then the phase is `done`, and where the
+    /// budget ends, then it is not.
+    inline fn nextMatch(cursor: *Cursor, source: anytype, budget_end: u64) !?RowRef {
+        while (cursor.stats.examined < budget_end) {
+            const row = try source.next() orelse {
+                cursor.phase = .done;
+                return null;
+            };
+            cursor.stats.examined += 1;
+            const fits = row.size >= cursor.table.fixed_size and
+                row.size <= cursor.table.payload_size_max;
+            if (!fits) return error.Corrupt;
+            if (!cursor.filter.matches(row)) continue;
+            cursor.stats.matched += 1;
+            return row;
+        }
+        return null;
+    }
+
+    fn count(cursor: *Cursor, source: anytype, budget_end: u64) !void {
+        while (cursor.left > 0) {
+            _ = try cursor.nextMatch(source, budget_end) orelse return;
+            if (cursor.skip > 0) {
+                cursor.skip -= 1;
+                continue;
+            }
+            cursor.stats.returned += 1;
+            cursor.left -= 1;
+        }
+        cursor.phase = .done;
+    }
+
+    fn stream(cursor: *Cursor, source: anytype, budget_end: u64, writer: *Writer) !void {
+        while (cursor.left > 0) {
+            const row = cursor.held orelse try cursor.nextMatch(source, budget_end) orelse return;
+            if (cursor.skip > 0) {
+                cursor.skip -= 1;
+                continue;
+            }
+            if (!writer.append(row)) {
+                cursor.held = row;
+                return;
+            }
+            cursor.held = null;
+            cursor.left -= 1;
+        }
+        cursor.phase = .done;
+    }
+
+    fn collect(cursor: *Cursor, source: anytype, budget_end: u64) !void {
+        while (try cursor.nextMatch(source, budget_end)) |row| {
+            try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
+        }
+        if (cursor.phase != .done) return; // The budget has ended, the source has not.
+        cursor.entries = try cursor.heap.sorted(cursor.gpa);
+        cursor.entries_at = @min(cursor.skip, cursor.entries.len);
+        cursor.phase = .emit;
+    }
+
+    fn emit(cursor: *Cursor, writer: *Writer) void {
+        while (cursor.entries_at < cursor.entries.len) {
+            if (!writer.append(cursor.entries[cursor.entries_at].row)) return;
+            cursor.entries_at += 1;
+        }
+        cursor.phase = .done;
+    }
+};
+
+/// Appends rows to the output, as records or handles.
+const Writer = struct {
+    cursor: *const Cursor,
+    output: []align(8) u8,
+    base: usize,
+    batch: Batch = .{},
+
+    fn append(writer: *Writer, row: RowRef) bool {
+        const rest: []align(8) u8 = @alignCast(writer.output[writer.batch.bytes..]);
+        if (writer.cursor.plan.flags.handles) {
+            if (rest.len < 8) return false;
+            assert(@intFromPtr(row.payload) >= writer.base);
+            const handle: f64 = @floatFromInt((@intFromPtr(row.payload) - writer.base) / 8);
+            std.mem.writeInt(u64, rest[0..8], @bitCast(handle), .little);
+            writer.batch.bytes += 8;
+        } else {
+            writer.batch.bytes += writer.cursor.projector.write(row, rest) orelse return false;
+        }
+        writer.batch.rows += 1;
+        return true;
+    }
+};
+
+const Builder = row_module.Builder;
+const Encoder = @import("plan_encoder.zig").Encoder;
+
+/// Rows in plain memory, id 0 to count-1, n = a permutation of them with some nulls.
+const Rows = struct {
+    table: TableInfo,
+    buffers: []align(8) [64]u8,
+    refs: []RowRef,
+    next_row: usize = 0,
+
+    fn init(count: usize) !Rows {
+        const gpa = std.testing.allocator;
+        var rows: Rows = .{
+            .table = try .init(0, "t", &.{
+                .init("id", .int32, 0, .{ .primary = true }),
+                .init("n", .int32, 0, .{ .nullable = true }),
+                .init("name", .text, 12, .{ .nullable = true }),
+            }),
+            .buffers = try gpa.alignedAlloc([64]u8, .@"8", count),
+            .refs = try gpa.alloc(RowRef, count),
+        };
+        for (rows.refs, rows.buffers, 0..) |*ref, *buffer, i| {
+            var builder: Builder = .init(&rows.table, @alignCast(buffer));
+            builder.setInt32(0, @intCast(i));
+            if (i % 10 != 9) builder.setInt32(1, @intCast(i * 7 % count));
+            try builder.setText(2, if (i % 2 == 0) "even" else "odd");
+            ref.* = builder.finish();
+        }
+        return rows;
+    }
+
+    fn deinit(rows: *Rows) void {
+        std.testing.allocator.free(rows.buffers);
+        std.testing.allocator.free(rows.refs);
+    }
+
+    pub fn next(rows: *Rows) !?RowRef {
+        if (rows.next_row == rows.refs.len) return null;
+        rows.next_row += 1;
+        return rows.refs[rows.next_row - 1];
+    }
+
+    /// Runs the plan to its end in batches of `output_size` bytes and returns the ids.
+    fn run(rows: *Rows, cursor: *Cursor, encoder: *Encoder, options: Options) ![]const i32 {
+        rows.next_row = 0;
+        var reason: []const u8 = "";
+        try cursor.open(&rows.table, try encoder.finish(), &reason);
+        const output = try std.testing.allocator.alignedAlloc(u8, .@"8", result.record_size_max);
+        defer std.testing.allocator.free(output);
+
+        var ids: std.ArrayList(i32) = .empty;
+        while (true) {
+            const batch = try cursor.fill(rows, output, options);
+            var at: usize = 0;
+            for (0..batch.rows) |_| {
+                const record: [*]align(8) const u8 = @alignCast(output.ptr + at);
+                const row = result.readRecord(record);
+                try ids.append(std.testing.allocator, row.int32(rows.table.columns[0].offset));
+                at += result.record_header_size + row.size;
+            }
+            try std.testing.expectEqual(batch.bytes, at);
+            if (batch.done) return ids.toOwnedSlice(std.testing.allocator);
+        }
+    }
+
+    fn expect(rows: *Rows, encoder: *Encoder, options: Options, expected: []const i32) !void {
+        const cursor: *Cursor = try .create(std.testing.allocator);
+        defer cursor.destroy();
+        const ids = try rows.run(cursor, encoder, options);
+        defer std.testing.allocator.free(ids);
+        try std.testing.expectEqualSlices(i32, expected, ids);
+        try std.testing.expectEqual(expected.len, cursor.stats.returned);
+        cursor.close();
+    }
+};
+
+test "Cursor: streams in the source's order and stops at the limit" {
+    var rows: Rows = try .init(40);
+    defer rows.deinit();
+    var encoder: Encoder = .init(std.testing.allocator, 0);
+    defer encoder.deinit();
+    encoder.header.limit = 3;
+    encoder.header.offset = 2;
+    try encoder.text(.eq, 2, "odd");
+    try rows.expect(&encoder, .{}, &.{ 5, 7, 9 });
+    try std.testing.expectEqual(10, rows.next_row);
+
+    encoder.header.limit = 0;
+    try rows.expect(&encoder, .{}, &.{});
+    try std.testing.expectEqual(0, rows.next_row);
+}
+
+test "Cursor: sorts with and without a limit, nulls and ties in their places" {
+    var rows: Rows = try .init(10);
+    defer rows.deinit();
+    var encoder: Encoder = .init(std.testing.allocator, 0);
+    defer encoder.deinit();
+    try encoder.sort(1, .{ .descending = true, .nulls_first = true });
+    // n of row i is 7i mod 10: 0 7 4 1 8 5 2 9 6, and null in row 9
+    try rows.expect(&encoder, .{}, &.{ 9, 7, 4, 1, 8, 5, 2, 6, 3, 0 });
+    encoder.header.limit = 3;
+    encoder.header.offset = 1;
+    try rows.expect(&encoder, .{}, &.{ 7, 4, 1 });
+    encoder.header.offset = 9;
+    try rows.expect(&encoder, .{}, &.{0});
+    encoder.header.offset = 11;
+    try rows.expect(&encoder, .{}, &.{});
+}
+
+test "Cursor: batches join without a seam" {
+    const count = 5000; // 48 bytes a record: several batches
+    var rows: Rows = try .init(count);
+    defer rows.deinit();
+    var encoder: Encoder = .init(std.testing.allocator, 0);
+    defer encoder.deinit();
+    var all: [count]i32 = undefined;
+    for (&all, 0..) |*id, i| id.* = @intCast(i);
+    try rows.expect(&encoder, .{}, &all);
+    try rows.expect(&encoder, .{ .examine_max = 7 }, &all);
+    try encoder.sort(0, .{});
+    try rows.expect(&encoder, .{}, &all);
+    try rows.expect(&encoder, .{ .examine_max = 100 }, &all);
+}
+
+test "Cursor: counts what the same plan would return" {
+    var rows: Rows = try .init(100);
+    defer rows.deinit();
+    const cursor: *Cursor = try .create(std.testing.allocator);
+    defer cursor.destroy();
+    for ([_]f64{ -1, 0, 30, 60 }, [_]u64{ 40, 0, 30, 40 }) |limit, expected| {
+        var encoder: Encoder = .init(std.testing.allocator, 0);
+        defer encoder.deinit();
+        encoder.header.flags.count_only = true;
+        encoder.header.limit = limit;
+        encoder.header.offset = 10;
+        try encoder.text(.eq, 2, "odd");
+        try encoder.sort(1, .{});
+        const ids = try rows.run(cursor, &encoder, .{});
+        try std.testing.expectEqual(0, ids.len);
+        try std.testing.expectEqual(expected, cursor.stats.returned);
+        cursor.close();
+    }
+}
+
+test "Cursor: hands out places instead of records" {
+    var rows: Rows = try .init(3);
+    defer rows.deinit();
+    var encoder: Encoder = .init(std.testing.allocator, 0);
+    defer encoder.deinit();
+    encoder.header.flags.handles = true;
+    const cursor: *Cursor = try .create(std.testing.allocator);
+    defer cursor.destroy();
+    var reason: []const u8 = "";
+    try cursor.open(&rows.table, try encoder.finish(), &reason);
+    const output = try std.testing.allocator.alignedAlloc(u8, .@"8", result.record_size_max);
+    defer std.testing.allocator.free(output);
+    const base = @intFromPtr(rows.buffers.ptr);
+    const batch = try cursor.fill(&rows, output, .{ .handle_base = base });
+    try std.testing.expectEqual(Batch{ .rows = 3, .bytes = 24, .done = true }, batch);
+    const handles: []const f64 = @ptrCast(output[0..24]);
+    try std.testing.expectEqualSlices(f64, &.{ 0, 8, 16 }, handles);
+}
+
+test "Cursor: a row of another size is corrupt, a plan of other bytes refused" {
+    var rows: Rows = try .init(3);
+    defer rows.deinit();
+    var encoder: Encoder = .init(std.testing.allocator, 0);
+    defer encoder.deinit();
+    const cursor: *Cursor = try .create(std.testing.allocator);
+    defer cursor.destroy();
+    rows.refs[1].size = 8;
+    try std.testing.expectError(error.Corrupt, rows.run(cursor, &encoder, .{}));
+    cursor.close();
+
+    var reason: []const u8 = "";
+    const refused = cursor.open(&rows.table, "short", &reason);
+    try std.testing.expectError(error.BadArgument, refused);
+    try std.testing.expect(reason.len > 0);
+    try cursor.open(&rows.table, try encoder.finish(), &reason);
+}
