@@ -82,7 +82,9 @@ function openLibrary(path: string): Library {
   if (hash === abiHash) return library;
   throw new AerostoreError(
     "abi_mismatch",
-    `Cannot use the native library ${quote(path)}: its interface is ${hash} and this module needs ` +
+    `Cannot use the native library ${
+      quote(path)
+    }: its interface is ${hash} and this module needs ` +
       `${abiHash}; build both from one version`,
   );
 }

@@ -204,8 +204,9 @@ function makeScalarWriter(column: ColumnLayout): Writer {
     const { view } = memory;
     if (column.kind === "int32") view.setInt32(cell, Number(value), true);
     else if (column.kind === "bool") view.setUint8(cell, value === true ? 1 : 0);
-    else if (column.kind === "int64") view.setBigInt64(cell, BigInt(value as number | bigint), true);
-    else view.setFloat64(cell, Number(value), true);
+    else if (column.kind === "int64") {
+      view.setBigInt64(cell, BigInt(value as number | bigint), true);
+    } else view.setFloat64(cell, Number(value), true);
     return tail;
   };
 }

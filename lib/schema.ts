@@ -6,7 +6,13 @@
 
 import { Limit } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
-import { type ColumnDomain, type ColumnKind, type ColumnValue, refusal, utf8Size } from "./values.ts";
+import {
+  type ColumnDomain,
+  type ColumnKind,
+  type ColumnValue,
+  refusal,
+  utf8Size,
+} from "./values.ts";
 
 /** Everything a declaration says about one column. */
 export interface ColumnSpec {
@@ -172,7 +178,8 @@ export type PatchOfColumns<C extends Columns> = {
 };
 
 /** The primary key of a table with the columns `C`. */
-export type KeyOfColumns<C extends Columns> = ValueOf<C[KeyName<C>]>;
+export type KeyOfColumns<C extends Columns> = string extends keyof C ? string | number | bigint
+  : ValueOf<C[KeyName<C>]>;
 
 /**
  * The rows a table gives: every column, null where it may be null.
@@ -391,9 +398,6 @@ function checkColumn(name: string, column: unknown, attempt: string): void {
     const problem = refusal(attempt, domain, spec.default);
     if (problem !== undefined) {
       throw new AerostoreError("invalid_schema", `${problem.message}, as its default`);
-    }
-    if (spec.default === Infinity || spec.default === -Infinity) {
-      throw invalid(attempt, `column ${quote(name)} cannot have an infinite default`);
     }
   }
 }

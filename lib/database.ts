@@ -1,0 +1,345 @@
+/**
+ * An open database.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { Catalogue } from "./catalogue.ts";
+import { AerostoreError, quote } from "./errors.ts";
+import { QueryContext } from "./execution.ts";
+import { environmentVariable, loadLibrary } from "./library.ts";
+import { type Connection, type ConnectionOptions, openConnection } from "./native.ts";
+import { type Columns, TableDefinition } from "./schema.ts";
+import { parseSize } from "./size.ts";
+import type { Dialect } from "./stapi/ast.ts";
+import type { Stats, Verification } from "./stats.ts";
+import { Table } from "./table.ts";
+import { TableHandle } from "./table_handle.ts";
+import {
+  type RetryOptions,
+  runTransaction,
+  Transaction,
+  type TransactionHost,
+  type TransactionOptions,
+} from "./transaction.ts";
+
+/** The options of {@linkcode Aerostore.open}. */
+export interface OpenOptions {
+  /**
+   * The tables that the program uses. Those that do not exist are created; those that do must agree.
+   * Tables that other programs declared are there all the same, by name. Default: none.
+   */
+  readonly tables?: readonly TableDefinition[];
+  /**
+   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`. The first process
+   * decides. Memory is taken as rows arrive. Default: `"1GiB"`.
+   */
+  readonly size?: number | string;
+  /** Whether writes are refused, with `read_only`. Default: false. */
+  readonly readOnly?: boolean;
+  /**
+   * The file of the region, or a directory for it. It should be on a memory-backed file system.
+   * Default: the environment variable `AEROSTORE_SHM_PATH`, else `/dev/shm`.
+   */
+  readonly shmPath?: string;
+  /** The native library. Default: `AEROSTORE_LIBRARY`, else the one that belongs to the module. */
+  readonly libraryPath?: string;
+  /** Whose rules searches follow. Default: `"default"`. */
+  readonly dialect?: Dialect;
+  /**
+   * `off`: a commit returns when it is visible. Process crashes lose nothing, a power cut loses
+   * everything: this version has no log on disk, and refuses `on` with `not_supported`.
+   * Default: `off`.
+   */
+  readonly synchronousCommit?: "on" | "off";
+}
+
+/** The options of {@linkcode Aerostore.open} for a database without a directory. */
+export interface EphemeralOptions extends OpenOptions {
+  /** The name by which processes find it. */
+  readonly ephemeral: string;
+}
+
+const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
+  "tables",
+  "size",
+  "readOnly",
+  "shmPath",
+  "libraryPath",
+  "dialect",
+  "synchronousCommit",
+  "ephemeral",
+]);
+
+/**
+ * An open database: a region of memory that all processes share which opened the same directory.
+ *
+ * Bind it with `using`, or call {@linkcode Aerostore.close}. After that every use of it, of its
+ * tables, transactions and row views throws `closed`, `transaction_closed` or `view_expired`.
+ *
+ * Each Worker opens its own.
+ *
+ * @example Write, read and search
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Aerostore, defineTable, t } from "aerostore";
+ *
+ * const Gate = defineTable("Gate", {
+ *   id: t.text(8).primaryKey(),
+ *   flight: t.text(16).nullable(),
+ *   passengers: t.int32().default(0),
+ * });
+ *
+ * using db = Aerostore.open({ ephemeral: `doc-${crypto.randomUUID()}`, tables: [Gate], size: "8MiB" });
+ * const gates = db.table(Gate);
+ * gates.insert({ id: "A1", flight: "UAL123" });
+ * gates.update("A1", { passengers: 180 });
+ * assert.deepEqual(gates.get("A1"), { id: "A1", flight: "UAL123", passengers: 180 });
+ * assert.equal(gates.search("-compare {{> passengers 100}}").length, 1);
+ * ```
+ */
+export class Aerostore implements Disposable {
+  readonly #connection: Connection;
+  readonly #catalogue: Catalogue;
+  readonly #dialect: Dialect;
+  /** Everything that is known of the tables in use, by name. */
+  readonly #contexts = new Map<string, QueryContext>();
+  readonly #tables = new Map<string, Table>();
+  /** The definitions that were found to agree with their stored tables. */
+  readonly #checked = new WeakSet<TableDefinition>();
+  readonly #transactions = new Set<Transaction>();
+  readonly #transactionHost: TransactionHost;
+
+  private constructor(connection: Connection, dialect: Dialect) {
+    this.#connection = connection;
+    this.#dialect = dialect;
+    this.#catalogue = new Catalogue(connection);
+    this.#transactionHost = {
+      connection,
+      dialect,
+      context: (table) => this.#contextOf(table),
+      ended: (transaction) => this.#transactions.delete(transaction),
+    };
+  }
+
+  /**
+   * Opens a database, and creates it if there is none.
+   *
+   * Any number of processes may do so at once, of Bun and of Deno.
+   *
+   * @param path A directory; it is created with mode 0700 if it does not exist.
+   * @param options See {@linkcode OpenOptions}; with `ephemeral` there is no directory.
+   * @throws {AerostoreError} `not_aerostore`, `layout_version` or `corrupt` if what is there is no
+   * sound region of this version; `schema_mismatch` if a stored table differs; `permission_denied`,
+   * `disk_full`, `io_error`; `library_not_found` or `abi_mismatch` if the native library cannot be
+   * used; `unsupported_platform`; `bad_argument` for an option that makes no sense.
+   */
+  static open(path: string, options?: OpenOptions): Aerostore;
+  static open(options: EphemeralOptions): Aerostore;
+  static open(first: string | EphemeralOptions, second: OpenOptions = {}): Aerostore {
+    const options: OpenOptions & { readonly ephemeral?: string } = typeof first === "string"
+      ? second
+      : first;
+    const path = typeof first === "string" ? first : first.ephemeral;
+    const attempt = `open ${quote(path)}`;
+    checkOptions(options, attempt);
+    const connectionOptions = connectionOptionsOf(
+      path,
+      typeof first !== "string",
+      options,
+      attempt,
+    );
+    const connection = openConnection(loadLibrary(options.libraryPath), connectionOptions);
+    try {
+      const database = new Aerostore(connection, options.dialect ?? "default");
+      for (const definition of options.tables ?? []) database.#declare(definition);
+      return database;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  /** What was opened: the directory, or the name of an ephemeral database. */
+  get path(): string {
+    return this.#connection.path;
+  }
+
+  /** Whether it is closed. */
+  get closed(): boolean {
+    return this.#connection.closed;
+  }
+
+  /** The names of all tables that any process has declared. */
+  get tableNames(): string[] {
+    this.#connection.check();
+    return this.#catalogue.names();
+  }
+
+  /**
+   * Returns a table.
+   *
+   * @param table The declared table, or the name of a stored one; then the rows have no static type.
+   * @throws {AerostoreError} With `unknown_table` if nobody declared it, `schema_mismatch` if the
+   * stored table differs.
+   */
+  table<C extends Columns>(table: TableDefinition<string, C>): Table<C>;
+  table(table: string): Table;
+  table(table: TableDefinition | string): Table {
+    const context = this.#contextOf(table);
+    const { name } = context.handle.layout;
+    let known = this.#tables.get(name);
+    if (known === undefined) {
+      known = new Table(context, this.#dialect);
+      this.#tables.set(name, known);
+    }
+    return known;
+  }
+
+  /**
+   * Runs a function in a transaction, and commits when it returns.
+   *
+   * After a conflict with another transaction the function runs again, so it should change nothing
+   * but the database. If it throws, the transaction is aborted and the error passed on.
+   *
+   * @param run The function. It must not be asynchronous.
+   * @param options See {@linkcode RetryOptions}.
+   * @returns What the function returns. Row views in it have expired: copy by `toObject()`.
+   * @throws {AerostoreError} With `serialization_failure` after too many conflicts.
+   */
+  transaction<T>(run: (transaction: Transaction) => T, options: RetryOptions = {}): T {
+    return runTransaction(() => this.begin(options), run, options.retriesMax ?? 100);
+  }
+
+  /**
+   * Begins a transaction to be committed or aborted by hand.
+   *
+   * @param options See {@linkcode TransactionOptions}.
+   * @throws {AerostoreError} With `too_many_transactions` if all slots of the region are taken.
+   */
+  begin(options: TransactionOptions = {}): Transaction {
+    const transaction = new Transaction(this.#transactionHost, options);
+    this.#transactions.add(transaction);
+    return transaction;
+  }
+
+  /** Returns what the database tells about itself. */
+  stats(): Stats {
+    this.#connection.check();
+    return this.#json(this.#connection.stats(), "read the statistics") as Stats;
+  }
+
+  /** Checks the whole region. It never throws for what it finds. */
+  verify(): Verification {
+    this.#connection.check();
+    return this.#json(this.#connection.verify(), "verify the region") as Verification;
+  }
+
+  #json(size: number, attempt: string): unknown {
+    const connection = this.#connection;
+    if (size < 0) throw connection.error(size, `${attempt} of ${quote(this.path)}`);
+    return JSON.parse(connection.output.text(0, size));
+  }
+
+  /**
+   * Closes the database for this isolate: open transactions are aborted, row views expire, and the
+   * memory is given back. The data stay for others. Idempotent.
+   */
+  close(): void {
+    if (this.#connection.closed) return;
+    try {
+      for (const transaction of [...this.#transactions]) transaction[Symbol.dispose]();
+    } finally {
+      this.#connection.close();
+    }
+  }
+
+  /** Closes the database; for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #contextOf(table: TableDefinition | string): QueryContext {
+    this.#connection.check();
+    if (typeof table !== "string" && !(table instanceof TableDefinition)) {
+      throw new AerostoreError(
+        "bad_argument",
+        `Cannot use ${quote(table)} as a table: pass what defineTable returned, or a name`,
+      );
+    }
+    const name = typeof table === "string" ? table : table.name;
+    const context = this.#contexts.get(name) ?? this.#newContext(name);
+    // The table exists by now, so this only checks.
+    if (typeof table !== "string" && !this.#checked.has(table)) this.#declare(table);
+    return context;
+  }
+
+  /** Creates a table, or checks that the stored one agrees. */
+  #declare(definition: TableDefinition): void {
+    if (!(definition instanceof TableDefinition)) {
+      throw new AerostoreError(
+        "bad_argument",
+        `Cannot declare ${quote(definition)}: pass what defineTable returned`,
+      );
+    }
+    this.#catalogue.declare(definition);
+    this.#checked.add(definition);
+  }
+
+  #newContext(name: string): QueryContext {
+    const context = new QueryContext(new TableHandle(this.#connection, this.#catalogue.find(name)));
+    this.#contexts.set(name, context);
+    return context;
+  }
+}
+
+function checkOptions(options: OpenOptions, attempt: string): void {
+  for (const name of Object.keys(options)) {
+    if (optionNames.has(name)) continue;
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: there is no option ${quote(name)}`,
+    );
+  }
+  const { dialect, synchronousCommit } = options;
+  if (dialect !== undefined && dialect !== "default" && dialect !== "speedtables") {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: dialect is "default" or "speedtables", not ${quote(dialect)}`,
+    );
+  }
+  if (synchronousCommit === undefined || synchronousCommit === "off") return;
+  if (synchronousCommit === "on") {
+    throw new AerostoreError(
+      "not_supported",
+      `Cannot ${attempt} with synchronousCommit "on": this version has no log on disk`,
+    );
+  }
+  throw new AerostoreError(
+    "bad_argument",
+    `Cannot ${attempt}: synchronousCommit is "on" or "off", not ${quote(synchronousCommit)}`,
+  );
+}
+
+function connectionOptionsOf(
+  path: unknown,
+  ephemeral: boolean,
+  options: OpenOptions,
+  attempt: string,
+): ConnectionOptions {
+  if (typeof path !== "string" || path === "" || path.includes("\0")) {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: ${ephemeral ? "a name" : "the path of a directory"} is needed`,
+    );
+  }
+  const shmPath = options.shmPath ?? environmentVariable("AEROSTORE_SHM_PATH") ?? "";
+  return {
+    path: ephemeral ? path : resolve(path),
+    ephemeral,
+    readOnly: options.readOnly ?? false,
+    sizeBytes: parseSize(options.size ?? "1GiB"),
+    shmPath: shmPath === "" ? "" : resolve(shmPath),
+  };
+}

@@ -1,0 +1,201 @@
+/**
+ * Runs compiled queries: hands the plan to the library, and decodes what comes back.
+ *
+ * @module
+ */
+
+import { AerostoreError, quote } from "./errors.ts";
+import type { QueryExecutor } from "./query/builder.ts";
+import { type CompiledQuery, QueryCompiler } from "./query/compiler.ts";
+import { PlanFlag } from "./query/encode.ts";
+import type { PlanCounts } from "./query/plan.ts";
+import { type TableMeta, tableMeta } from "./query/table_meta.ts";
+import { makeDecoder, type RowDecoder, type ViewScope } from "./row_view.ts";
+import type { Dialect } from "./stapi/ast.ts";
+import { firstRecordHandle, type TableHandle } from "./table_handle.ts";
+
+/** Most decoders of selected columns that a table keeps. */
+const decodersMax = 100;
+
+/** What the queries of one table share, inside transactions and outside. */
+export class QueryContext {
+  /** The table. */
+  readonly handle: TableHandle;
+  /** The table, as the planner sees it. */
+  readonly meta: TableMeta;
+  /** Reads and plans searches, and remembers them. */
+  readonly compiler: QueryCompiler;
+  /** The counts of the table, as they are when asked. */
+  readonly counts: PlanCounts;
+  readonly #decoders = new Map<string, RowDecoder>();
+
+  /** @param handle The table. */
+  constructor(handle: TableHandle) {
+    const { layout } = handle;
+    this.handle = handle;
+    this.meta = tableMeta({
+      id: layout.id,
+      name: layout.name,
+      primaryKey: layout.primaryKey.id,
+      columns: layout.columns.map((column) => ({ ...column, indexed: column.index })),
+    });
+    // Every index that a query can use now is the primary key, whose keys are as many as the rows.
+    this.counts = { rows: () => handle.count(), distinctKeys: () => handle.count() };
+    this.compiler = new QueryCompiler(this.meta, this.counts);
+  }
+
+  /**
+   * Returns the decoder of some columns.
+   *
+   * @param fields The numbers of the columns; null for all.
+   */
+  decoderOf(fields: readonly number[] | null): RowDecoder {
+    if (fields === null) return this.handle.decode;
+    const key = fields.join();
+    let decoder = this.#decoders.get(key);
+    if (decoder === undefined) {
+      const { layout } = this.handle;
+      const chosen = fields.flatMap((id) => layout.columns[id] ?? []);
+      decoder = makeDecoder(layout, chosen);
+      if (this.#decoders.size >= decodersMax) this.#decoders.clear();
+      this.#decoders.set(key, decoder);
+    }
+    return decoder;
+  }
+}
+
+/** Runs the queries of one table, each in a transaction of its own or all in one. */
+export class TableExecutor implements QueryExecutor {
+  readonly dialect: Dialect;
+  readonly #context: QueryContext;
+  readonly #transaction: number;
+  readonly #scope: ViewScope | undefined;
+
+  /**
+   * @param context What the queries of the table share.
+   * @param dialect Whose rules the queries follow.
+   * @param transaction The number of the transaction, 0 for one of its own for each query.
+   * @param scope How long row views live; without it, rows are plain objects.
+   */
+  constructor(context: QueryContext, dialect: Dialect, transaction = 0, scope?: ViewScope) {
+    this.#context = context;
+    this.dialect = dialect;
+    this.#transaction = transaction;
+    this.#scope = scope;
+  }
+
+  /** The table, as the planner sees it. */
+  get meta(): TableMeta {
+    return this.#context.meta;
+  }
+
+  /** The counts of the table. */
+  get counts(): PlanCounts {
+    return this.#context.counts;
+  }
+
+  /** Reads and plans searches. */
+  get compiler(): QueryCompiler {
+    return this.#context.compiler;
+  }
+
+  /** Gives the rows of a query, read when they are iterated. */
+  run<Row>(
+    query: CompiledQuery,
+    args: readonly unknown[],
+    limitMax: number,
+  ): Iterable<Row> {
+    const open = (): Iterator<Row> => this.#open<Row>(query, args, limitMax);
+    return { [Symbol.iterator]: open };
+  }
+
+  /** Counts the rows that a query would give. */
+  count(query: CompiledQuery, args: readonly unknown[]): number {
+    this.#start(query, args, PlanFlag.countOnly, Infinity);
+    return this.#context.handle.connection.total;
+  }
+
+  #open<Row>(
+    query: CompiledQuery,
+    args: readonly unknown[],
+    limitMax: number,
+  ): Iterator<Row> {
+    const flags = this.#givesViews(query) ? PlanFlag.handles : 0;
+    const cursor = this.#start(query, args, flags, limitMax);
+    const rows = this.#takeRows<Row>(query);
+    // Nearly always everything fits, and an array iterator is much cheaper than a generator.
+    return cursor === 0 ? rows.values() : this.#continue(query, cursor, rows);
+  }
+
+  *#continue<Row>(query: CompiledQuery, cursor: number, first: Row[]): Generator<Row, undefined> {
+    const { connection } = this.#context.handle;
+    let rows = first;
+    let more = 1;
+    try {
+      while (more > 0) {
+        yield* rows;
+        this.#check();
+        more = connection.queryNext(cursor);
+        if (more < 0) throw connection.error(more, this.#attempt());
+        rows = this.#takeRows(query);
+      }
+      yield* rows;
+    } finally {
+      if (more > 0 && !connection.closed && this.#scope?.ended !== true) {
+        connection.queryClose(cursor);
+      }
+    }
+  }
+
+  #start(
+    query: CompiledQuery,
+    args: readonly unknown[],
+    flags: number,
+    limitMax: number,
+  ): number {
+    this.#check();
+    const { connection } = this.#context.handle;
+    const size = query.encode(connection.input.u8, args, flags, limitMax);
+    const cursor = connection.queryOpen(this.#transaction, size);
+    if (cursor < 0) throw connection.error(cursor, this.#attempt());
+    return cursor;
+  }
+
+  /** Decodes what the output buffer holds. Type `Row` is the word of the query's maker. */
+  #takeRows<Row>(query: CompiledQuery): Row[] {
+    const { handle } = this.#context;
+    const { output, resultRows } = handle.connection;
+    const rows: unknown[] = [];
+    if (this.#scope !== undefined && this.#givesViews(query)) {
+      for (let i = 0; i < resultRows; i++) {
+        rows.push(handle.viewAt(output.f64[i] ?? 0, this.#scope));
+      }
+    } else {
+      const decode = this.#context.decoderOf(query.query.fields);
+      let at = 0;
+      for (let i = 0; i < resultRows; i++) {
+        rows.push(decode(output, at + firstRecordHandle));
+        at += (output.u32[at * 2] ?? 0) / 8;
+      }
+    }
+    return rows as Row[];
+  }
+
+  /** Whether the rows are views: those of a transaction are, unless columns were selected. */
+  #givesViews(query: CompiledQuery): boolean {
+    return this.#scope !== undefined && query.query.fields === null;
+  }
+
+  #check(): void {
+    this.#context.handle.connection.check();
+    if (this.#scope?.ended !== true) return;
+    throw new AerostoreError(
+      "transaction_closed",
+      `Cannot ${this.#attempt()}: the transaction has ended`,
+    );
+  }
+
+  #attempt(): string {
+    return `search ${quote(this.#context.handle.layout.name)}`;
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * One table of one open database, untyped: what tables outside and inside transactions share.
+ *
+ * Every operation takes the number of a transaction, 0 for one of its own.
+ *
+ * @module
+ */
+
+import { AerostoreError, quote } from "./errors.ts";
+import { type ColumnLayout, columnOf, type TableLayout } from "./layout.ts";
+import type { Connection } from "./native.ts";
+import {
+  encodeKey,
+  encodeOperand,
+  makeEncoders,
+  recordHeaderSize,
+  recordSizeMax,
+  type RowEncoder,
+} from "./row_encode.ts";
+import {
+  makeDecoder,
+  makeViewClass,
+  type PlainRow,
+  type RowDecoder,
+  type RowView,
+  type RowViewClass,
+  type ViewScope,
+} from "./row_view.ts";
+import { type ColumnValue, refusal } from "./values.ts";
+
+/** The operations of `apply` and their numbers. */
+const operations: Readonly<Record<string, number>> = { increment: 1, min: 2, max: 3, multiply: 4 };
+
+/** Bytes that the key takes before the operations of `apply`. */
+const applyKeySize = 72;
+
+/** The handle of a record at the start of a buffer. */
+export const firstRecordHandle = recordHeaderSize / 8;
+
+/** Windows of the region have 2^27 units of 8 bytes. */
+const windowShift = 2 ** 27;
+
+/** One table of one open database. */
+export class TableHandle {
+  /** The open database. */
+  readonly connection: Connection;
+  /** Where the columns are. */
+  readonly layout: TableLayout;
+  /** Writes whole rows as records. */
+  readonly encodeRow: RowEncoder;
+  /** Makes plain objects of records. */
+  readonly decode: RowDecoder;
+  /** Most bytes of a record. */
+  readonly recordSizeMax: number;
+  readonly #encodePatch: RowEncoder;
+  readonly #id: number;
+  #viewClass: RowViewClass | undefined;
+
+  /**
+   * @param connection The open database.
+   * @param layout Where the columns are.
+   */
+  constructor(connection: Connection, layout: TableLayout) {
+    this.connection = connection;
+    this.layout = layout;
+    this.#id = layout.id;
+    const { encodeRow, encodePatch } = makeEncoders(layout);
+    this.encodeRow = encodeRow;
+    this.#encodePatch = encodePatch;
+    this.decode = makeDecoder(layout);
+    this.recordSizeMax = recordSizeMax(layout);
+  }
+
+  /** Returns a copy of the row of `key`, or undefined. */
+  get(transaction: number, key: unknown): PlainRow | undefined {
+    const { connection } = this;
+    connection.check();
+    if (!encodeKey(this.layout, connection.input, 0, key)) return undefined;
+    const result = connection.rowGet(transaction, this.#id);
+    if (result > 0) return this.decode(connection.output, firstRecordHandle);
+    if (result === 0) return undefined;
+    throw connection.error(result, `get row ${quote(key)} of ${quote(this.layout.name)}`);
+  }
+
+  /** Returns a view of the row of `key`, or undefined. */
+  view(transaction: number, key: unknown, scope: ViewScope): RowView<PlainRow> | undefined {
+    const { connection } = this;
+    connection.check();
+    if (!encodeKey(this.layout, connection.input, 0, key)) return undefined;
+    const handle = connection.rowView(transaction, this.#id);
+    if (handle > 0) return this.viewAt(handle, scope);
+    if (handle === 0) return undefined;
+    throw connection.error(handle, `get row ${quote(key)} of ${quote(this.layout.name)}`);
+  }
+
+  /**
+   * Returns a view of the row at a place in the region.
+   *
+   * @param handle The offset of the payload from the start of the region, in units of 8 bytes.
+   * @param scope How long the view lives.
+   */
+  viewAt(handle: number, scope: ViewScope): RowView<PlainRow> {
+    this.#viewClass ??= makeViewClass(this.layout);
+    const window = Math.floor(handle / windowShift);
+    const memory = this.connection.window(window);
+    return new this.#viewClass(memory, handle - window * windowShift, scope);
+  }
+
+  /** Returns whether there is a row of `key`. */
+  has(transaction: number, key: unknown): boolean {
+    const { connection } = this;
+    connection.check();
+    if (!encodeKey(this.layout, connection.input, 0, key)) return false;
+    const result = connection.rowHas(transaction, this.#id);
+    if (result < 0) {
+      throw connection.error(result, `find row ${quote(key)} of ${quote(this.layout.name)}`);
+    }
+    return result > 0;
+  }
+
+  /** Inserts a row that must not exist. */
+  insert(transaction: number, row: unknown): void {
+    const { connection } = this;
+    connection.check();
+    const size = this.encodeRow(row, connection.input, 0);
+    const result = connection.rowInsert(transaction, this.#id, size);
+    if (result < 0) throw this.#writeError(result, "insert", row);
+  }
+
+  /** Inserts a row or replaces all of it. */
+  upsert(transaction: number, row: unknown): void {
+    const { connection } = this;
+    connection.check();
+    const size = this.encodeRow(row, connection.input, 0);
+    const result = connection.rowUpsert(transaction, this.#id, size);
+    if (result < 0) throw this.#writeError(result, "upsert", row);
+  }
+
+  #writeError(result: number, verb: string, row: unknown): AerostoreError {
+    return this.connection.error(
+      result,
+      `${verb} row ${quote(this.keyOf(row))} into ${quote(this.layout.name)}`,
+    );
+  }
+
+  /** Returns the primary key of a row that a caller gave. */
+  keyOf(row: unknown): unknown {
+    return (row as Readonly<Record<string, unknown>>)[this.layout.primaryKey.name];
+  }
+
+  /** Changes some columns of a row that must exist. */
+  update(transaction: number, key: unknown, patch: unknown): void {
+    const { connection, layout } = this;
+    connection.check();
+    const { input } = connection;
+    const attempt = (): string => `update row ${quote(key)} of ${quote(layout.name)}`;
+    const size = this.#encodePatch(patch, input, 0);
+    const given = this.keyOf(patch);
+    if (given !== undefined && given !== key) {
+      throw new AerostoreError(
+        "bad_argument",
+        `Cannot ${attempt()}: a primary key cannot become another, ${quote(given)}`,
+      );
+    }
+    const { id, offset } = layout.primaryKey;
+    if (!encodeKey(layout, input, recordHeaderSize + offset, key)) {
+      throw new AerostoreError("not_found", `Cannot ${attempt()}: no key is as long`);
+    }
+    const mask = input.u8[16 + (id >> 3)] ?? 0;
+    input.u8[16 + (id >> 3)] = mask | (1 << (id & 7));
+    const result = connection.rowUpdate(transaction, this.#id, size);
+    if (result < 0) throw connection.error(result, attempt());
+  }
+
+  /** Deletes the row of `key`; returns whether there was one. */
+  delete(transaction: number, key: unknown): boolean {
+    const { connection } = this;
+    connection.check();
+    if (!encodeKey(this.layout, connection.input, 0, key)) return false;
+    const result = connection.rowDelete(transaction, this.#id);
+    if (result < 0) {
+      throw connection.error(result, `delete row ${quote(key)} of ${quote(this.layout.name)}`);
+    }
+    return result > 0;
+  }
+
+  /** Computes new values of some columns from the old ones, where the row is. */
+  apply(transaction: number, key: unknown, changes: unknown): void {
+    const { connection, layout } = this;
+    connection.check();
+    const { input } = connection;
+    const attempt = `apply changes to row ${quote(key)} of ${quote(layout.name)}`;
+    const expressions = readChanges(layout, changes, attempt);
+    let at = applyKeySize + 8;
+    input.u8.fill(0, 0, at + expressions.length * 16);
+    input.u32[applyKeySize / 4] = expressions.length;
+    for (const { column, operation, operand } of expressions) {
+      input.u8[at] = column.id;
+      input.u8[at + 1] = operation;
+      encodeOperand(input, at + 8, column, operand);
+      at += 16;
+    }
+    if (!encodeKey(layout, input, 0, key)) {
+      throw new AerostoreError("not_found", `Cannot ${attempt}: no key is as long`);
+    }
+    const result = connection.rowApply(transaction, this.#id, at);
+    if (result < 0) throw connection.error(result, attempt);
+  }
+
+  /** Locks the row of `key` until the transaction ends. */
+  lock(transaction: number, key: unknown): void {
+    const { connection } = this;
+    connection.check();
+    const attempt = `lock row ${quote(key)} of ${quote(this.layout.name)}`;
+    if (!encodeKey(this.layout, connection.input, 0, key)) {
+      throw new AerostoreError("not_found", `Cannot ${attempt}: no key is as long`);
+    }
+    const result = connection.transactionLock(transaction, this.#id);
+    if (result < 0) throw connection.error(result, attempt);
+  }
+
+  /** Returns the number of rows. */
+  count(): number {
+    this.connection.check();
+    const result = this.connection.rowCount(this.#id);
+    if (result < 0) throw this.connection.error(result, `count ${quote(this.layout.name)}`);
+    return result;
+  }
+}
+
+/** One operation of `apply`. */
+interface Expression {
+  readonly column: ColumnLayout;
+  readonly operation: number;
+  readonly operand: ColumnValue;
+}
+
+function readChanges(layout: TableLayout, changes: unknown, attempt: string): Expression[] {
+  const expressions: Expression[] = [];
+  for (const [name, change] of entriesOf(changes, attempt)) {
+    const column = columnOf(layout, name, attempt);
+    if (!isNumeric(column) || column === layout.primaryKey) {
+      throw new AerostoreError(
+        "type_mismatch",
+        `Cannot ${attempt}: column ${quote(name)} is ` +
+          (column === layout.primaryKey ? "the primary key" : `${column.kind}, not a number`),
+      );
+    }
+    for (const [operationName, value] of entriesOf(change, attempt)) {
+      const operation = operations[operationName];
+      if (operation === undefined) {
+        throw new AerostoreError(
+          "bad_argument",
+          `Cannot ${attempt}: there is no operation ${quote(operationName)}, only ` +
+            Object.keys(operations).join(", "),
+        );
+      }
+      const error = refusal(attempt, { ...column, nullable: false }, value);
+      if (error !== undefined) throw error;
+      expressions.push({ column, operation, operand: value as ColumnValue });
+    }
+  }
+  return expressions;
+}
+
+function isNumeric(column: ColumnLayout): boolean {
+  return column.kind === "int32" || column.kind === "int64" || column.kind === "float64" ||
+    column.kind === "timestamp";
+}
+
+function entriesOf(value: unknown, attempt: string): [string, unknown][] {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return Object.entries(value);
+  }
+  throw new AerostoreError("bad_argument", `Cannot ${attempt}: ${quote(value)} is no object`);
+}

@@ -1,0 +1,334 @@
+/**
+ * Transactions of several statements.
+ *
+ * @module
+ */
+
+import { AerostoreError, quote } from "./errors.ts";
+import { type QueryContext, TableExecutor } from "./execution.ts";
+import { type Connection, TransactionFlag } from "./native.ts";
+import { QueryBuilder } from "./query/builder.ts";
+import { Result } from "./result.ts";
+import type { RowView, ViewScope } from "./row_view.ts";
+import type {
+  Columns,
+  InsertOfColumns,
+  KeyOfColumns,
+  PatchOfColumns,
+  RowOfColumns,
+  TableDefinition,
+} from "./schema.ts";
+import type { Dialect } from "./stapi/ast.ts";
+import type { SearchQuery } from "./stapi/object_form.ts";
+import type { Changes, SearchOptions } from "./table.ts";
+import type { TableHandle } from "./table_handle.ts";
+
+/** The options of a transaction. */
+export interface TransactionOptions {
+  /** Whether it only reads. Such a transaction never fails by a conflict. Default: false. */
+  readonly readOnly?: boolean;
+}
+
+/** The options of {@linkcode Aerostore.transaction}. */
+export interface RetryOptions extends TransactionOptions {
+  /** How often the function may run again after a conflict. Default: 100. */
+  readonly retriesMax?: number;
+}
+
+/** What a transaction needs of its database. */
+export interface TransactionHost {
+  /** The open database. */
+  readonly connection: Connection;
+  /** Whose rules searches follow. */
+  readonly dialect: Dialect;
+  /** Finds the table of a definition or a name. */
+  context(table: TableDefinition | string): QueryContext;
+  /** Tells that the transaction has ended. */
+  ended(transaction: Transaction): void;
+}
+
+/**
+ * A transaction by hand: several statements that happen at once or not at all.
+ *
+ * It reads the state of the moment it began, with its own changes. Bind it with `using`, and it
+ * aborts if it was not committed.
+ */
+export class Transaction implements Disposable {
+  readonly #host: TransactionHost;
+  readonly #id: number;
+  readonly #scope: ViewScope = { ended: false };
+  readonly #savepoints = new Map<string, number>();
+  readonly #tables = new Map<QueryContext, TransactionTable>();
+
+  /**
+   * Begins a transaction; programs call {@linkcode Aerostore.begin}.
+   *
+   * @param host What it needs of its database.
+   * @param options See {@linkcode TransactionOptions}.
+   */
+  constructor(host: TransactionHost, options: TransactionOptions) {
+    const { connection } = host;
+    connection.check();
+    const flags = options.readOnly === true ? TransactionFlag.readOnly : 0;
+    const result = connection.transactionBegin(flags);
+    if (result <= 0) throw connection.error(result, "begin a transaction");
+    this.#host = host;
+    this.#id = result;
+  }
+
+  /** Whether it was committed or aborted. */
+  get ended(): boolean {
+    return this.#scope.ended;
+  }
+
+  /**
+   * Returns a table to be used within this transaction.
+   *
+   * @param table The declared table, or the name of a stored one.
+   * @throws {AerostoreError} With `unknown_table`, or `transaction_closed`.
+   */
+  table<C extends Columns>(table: TableDefinition<string, C>): TransactionTable<C>;
+  table(table: string): TransactionTable;
+  table(table: TableDefinition | string): TransactionTable {
+    this.#check("use a table");
+    const context = this.#host.context(table);
+    let known = this.#tables.get(context);
+    if (known === undefined) {
+      const executor = new TableExecutor(context, this.#host.dialect, this.#id, this.#scope);
+      known = new TransactionTable(context.handle, this.#id, this.#scope, executor);
+      this.#tables.set(context, known);
+    }
+    return known;
+  }
+
+  /**
+   * Makes the changes visible to everybody, at once.
+   *
+   * @throws {AerostoreError} With `serialization_failure` if another transaction changed what this
+   * one has read; nothing is done then, and running all of it again may succeed.
+   */
+  commit(): void {
+    this.#check("commit");
+    this.#end();
+    const { connection } = this.#host;
+    const result = connection.transactionCommit(this.#id);
+    if (result < 0) throw connection.error(result, "commit the transaction");
+  }
+
+  /** Gives all changes up. */
+  abort(): void {
+    this.#check("abort");
+    this.#end();
+    const { connection } = this.#host;
+    const result = connection.transactionAbort(this.#id);
+    if (result < 0) throw connection.error(result, "abort the transaction");
+  }
+
+  /**
+   * Marks a place to return to.
+   *
+   * @param name Its name; a later savepoint of the same name replaces it.
+   */
+  savepoint(name: string): void {
+    this.#check(`make savepoint ${quote(name)}`);
+    const { connection } = this.#host;
+    const result = connection.transactionSavepoint(this.#id);
+    if (result < 0) throw connection.error(result, `make savepoint ${quote(name)}`);
+    this.#savepoints.delete(name);
+    this.#savepoints.set(name, result);
+  }
+
+  /**
+   * Undoes what was done since a savepoint. The savepoint stays, later ones are gone.
+   *
+   * @param name The name of the savepoint.
+   * @throws {AerostoreError} With `bad_argument` if there is none of that name.
+   */
+  rollbackTo(name: string): void {
+    const attempt = `roll back to savepoint ${quote(name)}`;
+    this.#check(attempt);
+    const savepoint = this.#savepoints.get(name);
+    if (savepoint === undefined) {
+      throw new AerostoreError("bad_argument", `Cannot ${attempt}: there is none of that name`);
+    }
+    const { connection } = this.#host;
+    const result = connection.transactionRollbackTo(this.#id, savepoint);
+    if (result < 0) throw connection.error(result, attempt);
+    let later = false;
+    for (const known of [...this.#savepoints.keys()]) {
+      if (later) this.#savepoints.delete(known);
+      if (known === name) later = true;
+    }
+  }
+
+  /** Aborts unless it has ended; for `using`. */
+  [Symbol.dispose](): void {
+    if (!this.#scope.ended) this.abort();
+  }
+
+  #check(attempt: string): void {
+    this.#host.connection.check();
+    if (!this.#scope.ended) return;
+    throw new AerostoreError("transaction_closed", `Cannot ${attempt}: the transaction has ended`);
+  }
+
+  #end(): void {
+    this.#scope.ended = true;
+    this.#host.ended(this);
+  }
+}
+
+/** A table within a transaction. Rows are views, valid until the transaction ends. */
+export class TransactionTable<C extends Columns = Columns> {
+  readonly #handle: TableHandle;
+  readonly #transaction: number;
+  readonly #scope: ViewScope;
+  readonly #executor: TableExecutor;
+
+  /**
+   * @param handle The table.
+   * @param transaction The number of the transaction.
+   * @param scope Ends with the transaction.
+   * @param executor Runs queries in the transaction.
+   */
+  constructor(
+    handle: TableHandle,
+    transaction: number,
+    scope: ViewScope,
+    executor: TableExecutor,
+  ) {
+    this.#executor = executor;
+    this.#handle = handle;
+    this.#transaction = transaction;
+    this.#scope = scope;
+  }
+
+  /** Returns a view of the row of `key`, or undefined. */
+  get(key: KeyOfColumns<C>): RowView<RowOfColumns<C>> | undefined {
+    this.#check();
+    const view = this.#handle.view(this.#transaction, key, this.#scope);
+    return view as RowView<RowOfColumns<C>> | undefined;
+  }
+
+  /** Returns whether there is a row of `key`. */
+  has(key: KeyOfColumns<C>): boolean {
+    this.#check();
+    return this.#handle.has(this.#transaction, key);
+  }
+
+  /** Inserts a row; `duplicate_key` if there is one with its key. */
+  insert(row: InsertOfColumns<C>): void {
+    this.#check();
+    this.#handle.insert(this.#transaction, row);
+  }
+
+  /** Inserts a row, or replaces all of the one with its key. */
+  upsert(row: InsertOfColumns<C>): void {
+    this.#check();
+    this.#handle.upsert(this.#transaction, row);
+  }
+
+  /** Changes some columns of a row; `not_found` if there is none. */
+  update(key: KeyOfColumns<C>, patch: PatchOfColumns<C>): void {
+    this.#check();
+    this.#handle.update(this.#transaction, key, patch);
+  }
+
+  /** Computes new values from the old ones; see {@linkcode Table.apply}. */
+  apply(key: KeyOfColumns<C>, changes: Changes<C>): void {
+    this.#check();
+    this.#handle.apply(this.#transaction, key, changes);
+  }
+
+  /** Deletes the row of `key`; returns whether there was one. */
+  delete(key: KeyOfColumns<C>): boolean {
+    this.#check();
+    return this.#handle.delete(this.#transaction, key);
+  }
+
+  /** Keeps others from changing the row of `key` until the transaction ends. */
+  lockForUpdate(key: KeyOfColumns<C>): void {
+    this.#check();
+    this.#handle.lock(this.#transaction, key);
+  }
+
+  /** Finds rows, its own changes included; see {@linkcode Table.search}. */
+  search(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    options: SearchOptions = {},
+  ): Result<RowView<RowOfColumns<C>>> {
+    this.#check();
+    const dialect = options.dialect ?? this.#executor.dialect;
+    return new Result(this.#executor, this.#executor.compiler.compile(query, dialect));
+  }
+
+  /** Begins a query whose columns, operators and values the compiler checks. */
+  query(): QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>> {
+    this.#check();
+    return new QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>>(this.#executor);
+  }
+
+  #check(): void {
+    if (!this.#scope.ended) return;
+    throw new AerostoreError(
+      "transaction_closed",
+      `Cannot use ${quote(this.#handle.layout.name)}: the transaction has ended`,
+    );
+  }
+}
+
+/**
+ * Runs a function in a transaction, again while it fails by a conflict.
+ *
+ * @param begin Begins a transaction.
+ * @param run The function. It must not be asynchronous: the transaction ends when it returns.
+ * @param retriesMax How often it may run again.
+ * @returns What the function returned.
+ */
+export function runTransaction<T>(
+  begin: () => Transaction,
+  run: (transaction: Transaction) => T,
+  retriesMax: number,
+): T {
+  for (let attempt = 0;; attempt++) {
+    const transaction = begin();
+    try {
+      const result = run(transaction);
+      if (isPromise(result)) {
+        throw new AerostoreError(
+          "bad_argument",
+          "Cannot run an asynchronous function in a transaction: use begin() and commit()",
+        );
+      }
+      if (!transaction.ended) transaction.commit();
+      return result;
+    } catch (error) {
+      transaction[Symbol.dispose]();
+      if (attempt >= retriesMax || !isConflict(error)) throw error;
+      backOff(attempt);
+    }
+  }
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof AerostoreError &&
+    (error.code === "serialization_failure" || error.code === "snapshot_revoked");
+}
+
+function isPromise(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "then" in value &&
+    typeof value.then === "function";
+}
+
+const sleepWord = new Int32Array(new SharedArrayBuffer(4));
+const backOffMaxMs = 50;
+
+/**
+ * Sleeps longer after each conflict, by a random share, so that rivals do not meet again. The first
+ * retry is at once: most conflicts are over when they are noticed.
+ */
+function backOff(attempt: number): void {
+  if (attempt === 0) return;
+  const limit = Math.min(backOffMaxMs, 0.05 * 2 ** attempt);
+  Atomics.wait(sleepWord, 0, 0, Math.random() * limit);
+}

@@ -1,0 +1,76 @@
+/**
+ * A database in shared memory: every Bun and Deno process of a machine that opens the same directory
+ * works on the same rows.
+ *
+ * @example Two processes that run this see each other's rows
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { Aerostore, defineTable, type RowOf, t } from "aerostore";
+ *
+ * const FlightState = defineTable("FlightState", {
+ *   flight_id: t.text(16).primaryKey(),
+ *   altitude: t.int32().nullable(),
+ *   typ: t.text(8).nullable(),
+ * });
+ * type Flight = RowOf<typeof FlightState>;
+ *
+ * using db = Aerostore.open({
+ *   ephemeral: `flights-${crypto.randomUUID()}`,
+ *   tables: [FlightState],
+ *   size: "8MiB",
+ * });
+ * const flights = db.table(FlightState);
+ * flights.upsert({ flight_id: "UAL123", altitude: 31000, typ: "B738" });
+ * flights.upsert({ flight_id: "SWR12", altitude: 9000 });
+ *
+ * const high: Flight[] = flights.search("-compare {{> altitude 10000}}").all();
+ * assert.deepEqual(high, [{ flight_id: "UAL123", altitude: 31000, typ: "B738" }]);
+ * ```
+ *
+ * @module
+ */
+
+export { Aerostore, type EphemeralOptions, type OpenOptions } from "./lib/database.ts";
+export { AerostoreError, type ErrorCode } from "./lib/errors.ts";
+export {
+  Column,
+  type ColumnMakers,
+  type Columns,
+  type ColumnSpec,
+  defineTable,
+  type IndexOption,
+  type IndexSpec,
+  type InsertOf,
+  type InsertOfColumns,
+  type KeyOf,
+  type KeyOfColumns,
+  type PatchOf,
+  type PatchOfColumns,
+  type RowOf,
+  type RowOfColumns,
+  t,
+  TableDefinition,
+  type TableOptions,
+} from "./lib/schema.ts";
+export type { ColumnKind, ColumnValue } from "./lib/values.ts";
+export {
+  type Change,
+  type Changes,
+  type SearchOptions,
+  Table,
+  type UpsertManyOptions,
+} from "./lib/table.ts";
+export {
+  type RetryOptions,
+  Transaction,
+  type TransactionOptions,
+  TransactionTable,
+} from "./lib/transaction.ts";
+export type { RowView } from "./lib/row_view.ts";
+export { Result } from "./lib/result.ts";
+export { PreparedQuery, QueryBuilder } from "./lib/query/builder.ts";
+export type { Explanation } from "./lib/query/explain.ts";
+export type { CompareClause, SearchQuery } from "./lib/stapi/object_form.ts";
+export type { Dialect } from "./lib/stapi/ast.ts";
+export type { IngestOptions, IngestProgress, IngestSource } from "./lib/ingest.ts";
+export type { Stats, TableStats, Verification } from "./lib/stats.ts";
