@@ -1,5 +1,6 @@
 /**
- * Builds the shared library as releases have it: checked, stripped, for the oldest system supported.
+ * Builds the shared library as releases have it: checked, stripped, for the oldest system that is
+ * supported.
  *
  * Arguments are passed on to `zig build`, for example `-Doptimize=Debug`.
  */

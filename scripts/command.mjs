@@ -28,7 +28,8 @@ const forwarded = /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]);
 /**
  * Runs `path` in the root of the repository.
  *
- * With a timeout the command leads a process group of its own, so that what it started dies with it.
+ * With a timeout the command leads a process group of its own, so that what it started dies with
+ * it.
  *
  * @param {string} path
  * @param {readonly string[]} args

