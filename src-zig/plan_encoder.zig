@@ -141,8 +141,8 @@ pub const Encoder = struct {
         std.mem.writeInt(u32, &length, @intCast(bytes.len), .little);
         try out.appendSlice(gpa, &length);
         try out.appendSlice(gpa, bytes);
-        const padded = std.mem.alignForward(usize, out.items.len, alignment);
-        try out.appendNTimes(gpa, 0, padded - out.items.len);
+        const size = 4 + bytes.len;
+        try out.appendNTimes(gpa, 0, std.mem.alignForward(usize, size, alignment) - size);
     }
 
     /// Returns the plan. It belongs to the encoder and is valid until the next `finish`.

@@ -1,0 +1,74 @@
+//! Runs one fuzzer: `zig build fuzz -- NAME SEED [ROUNDS]`.
+//!
+//! The same name, seed and rounds repeat the same run. Without a seed, a random one is drawn and
+//! printed first, so that a failure can be repeated. `list` prints the names.
+
+const std = @import("std");
+const Allocator = std.mem.Allocator;
+
+const Fuzzer = struct {
+    name: []const u8,
+    /// Rounds that take about a second in a debug build.
+    rounds: usize,
+    run: *const fn (gpa: Allocator, seed: u64, rounds: usize) anyerror!void,
+
+    fn of(comptime name: []const u8, rounds: usize, comptime file: type) Fuzzer {
+        return .{ .name = name, .rounds = rounds, .run = struct {
+            fn run(gpa: Allocator, seed: u64, count: usize) anyerror!void {
+                _ = try file.run(gpa, seed, count);
+            }
+        }.run };
+    }
+};
+
+const fuzzers = [_]Fuzzer{
+    .of("glob", 10_000, @import("glob_fuzz.zig")),
+    .of("plan", 1_000, @import("plan_fuzz.zig")),
+    .of("query", 500, @import("query_fuzz.zig")),
+    .of("row", 5_000, @import("row_fuzz.zig")),
+};
+
+pub fn main(init: std.process.Init) !u8 {
+    var buffer: [1024]u8 = undefined;
+    var stdout = std.Io.File.stdout().writerStreaming(init.io, &buffer);
+    const out = &stdout.interface;
+    defer out.flush() catch {};
+
+    var words = init.minimal.args.iterate();
+    _ = words.next();
+    const name = words.next() orelse "list";
+    for (fuzzers) |fuzzer| {
+        if (!std.mem.eql(u8, fuzzer.name, name)) continue;
+        var seed: u64 = undefined;
+        if (words.next()) |word| {
+            seed = std.fmt.parseInt(u64, word, 10) catch return usage(out, "SEED is a number");
+        } else {
+            init.io.random(std.mem.asBytes(&seed));
+        }
+        var rounds = fuzzer.rounds;
+        if (words.next()) |word| {
+            rounds = std.fmt.parseInt(usize, word, 10) catch
+                return usage(out, "ROUNDS is a number");
+        }
+        try out.print("fuzz {s} {d} {d}\n", .{ name, seed, rounds });
+        try out.flush();
+        try fuzzer.run(init.gpa, seed, rounds);
+        try out.print("nothing found\n", .{});
+        return 0;
+    }
+    if (!std.mem.eql(u8, name, "list")) return usage(out, "there is no such fuzzer");
+    for (fuzzers) |fuzzer| try out.print("{s}\n", .{fuzzer.name});
+    return 0;
+}
+
+fn usage(out: *std.Io.Writer, problem: []const u8) !u8 {
+    try out.print("{s}; zig build fuzz -- NAME SEED [ROUNDS]\n", .{problem});
+    return 2;
+}
+
+test {
+    _ = @import("glob_fuzz.zig");
+    _ = @import("plan_fuzz.zig");
+    _ = @import("query_fuzz.zig");
+    _ = @import("row_fuzz.zig");
+}
