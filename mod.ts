@@ -36,26 +36,33 @@ export {
   Column,
   type ColumnMakers,
   type Columns,
+  type ColumnsOf,
   type ColumnSpec,
   defineTable,
   type IndexOption,
   type IndexSpec,
   type InsertOf,
   type InsertOfColumns,
+  type KeyName,
   type KeyOf,
   type KeyOfColumns,
+  type OptionalName,
   type PatchOf,
   type PatchOfColumns,
   type RowOf,
   type RowOfColumns,
+  type Simplify,
   t,
   TableDefinition,
   type TableOptions,
+  type ValueOf,
 } from "./lib/schema.ts";
 export type { ColumnKind, ColumnValue } from "./lib/values.ts";
 export {
   type Change,
   type Changes,
+  type NumericName,
+  type PatchedRow,
   type SearchOptions,
   Table,
   type UpsertManyOptions,
@@ -69,8 +76,20 @@ export {
 export type { RowView } from "./lib/row_view.ts";
 export { Result } from "./lib/result.ts";
 export { PreparedQuery, QueryBuilder } from "./lib/query/builder.ts";
-export type { Explanation } from "./lib/query/explain.ts";
-export type { CompareClause, SearchQuery } from "./lib/stapi/object_form.ts";
-export type { Dialect } from "./lib/stapi/ast.ts";
+export type { Estimate, ExplainedBounds, Explanation } from "./lib/query/explain.ts";
+export type { Ordering, Route } from "./lib/query/plan.ts";
+export type {
+  BoolOperator,
+  CompareClause,
+  CompareOperator,
+  Field,
+  FieldOf,
+  GlobOperator,
+  NullOperator,
+  OperandOf,
+  SearchQuery,
+  SortField,
+} from "./lib/stapi/object_form.ts";
+export type { Dialect, Value } from "./lib/stapi/ast.ts";
 export type { IngestOptions, IngestProgress, IngestSource } from "./lib/ingest.ts";
 export type { Stats, TableStats, Verification } from "./lib/stats.ts";

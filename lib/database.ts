@@ -136,6 +136,7 @@ export class Aerostore implements Disposable {
    * used; `unsupported_platform`; `bad_argument` for an option that makes no sense.
    */
   static open(path: string, options?: OpenOptions): Aerostore;
+  /** Opens a database that has a name instead of a directory, and nothing on disk. */
   static open(options: EphemeralOptions): Aerostore;
   static open(first: string | EphemeralOptions, second: OpenOptions = {}): Aerostore {
     const options: OpenOptions & { readonly ephemeral?: string } = typeof first === "string"
@@ -185,6 +186,7 @@ export class Aerostore implements Disposable {
    * stored table differs.
    */
   table<C extends Columns>(table: TableDefinition<string, C>): Table<C>;
+  /** Returns a stored table by its name; its rows have no static type. */
   table(table: string): Table;
   table(table: TableDefinition | string): Table {
     const context = this.#contextOf(table);

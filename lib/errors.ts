@@ -130,6 +130,8 @@ export class AerostoreError extends Error {
   readonly code: ErrorCode;
 
   /**
+   * Makes an error.
+   *
    * @param code The stable word for what went wrong.
    * @param message What was attempted, quoting it; a capital first, no period last.
    * @param options `cause`: the error that led to this one.

@@ -74,14 +74,18 @@ export class TableExecutor implements QueryExecutor {
   /**
    * @param context What the queries of the table share.
    * @param dialect Whose rules the queries follow.
-   * @param transaction The number of the transaction, 0 for one of its own for each query.
-   * @param scope How long row views live; without it, rows are plain objects.
+   * @param transaction The number of the transaction, and how long its row views live. Default: a
+   * transaction of its own for each query, whose rows are plain objects.
    */
-  constructor(context: QueryContext, dialect: Dialect, transaction = 0, scope?: ViewScope) {
+  constructor(
+    context: QueryContext,
+    dialect: Dialect,
+    transaction?: { readonly id: number; readonly scope: ViewScope },
+  ) {
     this.#context = context;
     this.dialect = dialect;
-    this.#transaction = transaction;
-    this.#scope = scope;
+    this.#transaction = transaction?.id ?? 0;
+    this.#scope = transaction?.scope;
   }
 
   /** The table, as the planner sees it. */

@@ -59,7 +59,11 @@ export class Column<
   /** Whether this is the primary key. Exists for the type checker alone. */
   declare readonly isKey: Key;
 
-  /** @param spec What the declaration says so far. */
+  /**
+   * Makes a column; programs use {@linkcode t}.
+   *
+   * @param spec What the declaration says so far.
+   */
   constructor(spec: ColumnSpec) {
     this.spec = spec;
   }
@@ -131,6 +135,8 @@ export class TableDefinition<Name extends string = string, C extends Columns = C
   readonly indexes: readonly IndexSpec[];
 
   /**
+   * Makes a declaration without any check; programs use {@linkcode defineTable}.
+   *
    * @param name The name of the table.
    * @param columns The columns, already checked.
    * @param indexes The indexes over several columns, already checked.
@@ -143,23 +149,25 @@ export class TableDefinition<Name extends string = string, C extends Columns = C
 }
 
 /** Flattens an intersection, so that editors show one object. */
-type Simplify<T> = { [K in keyof T]: T[K] } & unknown;
+export type Simplify<T> = { [K in keyof T]: T[K] } & unknown;
 
-type ValueOf<C> = C extends Column<infer Value, infer Nullable, boolean, boolean>
+/** The values a column gives, null among them if it is nullable. */
+export type ValueOf<C> = C extends Column<infer Value, infer Nullable, boolean, boolean>
   ? Nullable extends true ? Value | null : Value
   : never;
 
-type ColumnsOf<T> = T extends TableDefinition<string, infer C> ? C : never;
+/** The columns of a declared table. */
+export type ColumnsOf<T> = T extends TableDefinition<string, infer C> ? C : never;
 
 /** The names of the columns that may be left out of an inserted row. */
-type OptionalName<C extends Columns> = {
+export type OptionalName<C extends Columns> = {
   [K in keyof C]: C[K] extends Column<ColumnValue, true, boolean, boolean> ? K
     : C[K] extends Column<ColumnValue, boolean, true, boolean> ? K
     : never;
 }[keyof C];
 
 /** The names of the columns that are the primary key: one, in a sound table. */
-type KeyName<C extends Columns> = {
+export type KeyName<C extends Columns> = {
   [K in keyof C]: C[K] extends Column<ColumnValue, boolean, boolean, true> ? K : never;
 }[keyof C];
 
@@ -220,6 +228,7 @@ export interface ColumnMakers {
    * `unsafe_integer`, unless `as` makes it a bigint.
    */
   int64(options?: { readonly as?: "number" }): Column<number, false, false, false>;
+  /** The same with exact bigints. */
   int64(options: { readonly as: "bigint" }): Column<bigint, false, false, false>;
   /** A number, but not NaN. */
   float64(): Column<number, false, false, false>;

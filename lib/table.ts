@@ -4,7 +4,7 @@
  * @module
  */
 
-import { AerostoreError, quote } from "./errors.ts";
+import { type AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
 import { ingest, type IngestOptions, type IngestProgress, type IngestSource } from "./ingest.ts";
 import { RowsFlag } from "./native.ts";
@@ -37,7 +37,7 @@ export interface Change<Value> {
 }
 
 /** The names of the columns of `Row` that hold numbers or bigints. */
-type NumericName<Row> = {
+export type NumericName<Row> = {
   [K in keyof Row]: NonNullable<Row[K]> extends number | bigint ? K : never;
 }[keyof Row];
 
@@ -46,7 +46,8 @@ export type Changes<C extends Columns> = {
   readonly [K in NumericName<PatchedRow<C>>]?: Change<NonNullable<RowOfColumns<C>[K]>>;
 };
 
-type PatchedRow<C extends Columns> = Pick<
+/** The columns that a change may concern: all but the primary key. */
+export type PatchedRow<C extends Columns> = Pick<
   RowOfColumns<C>,
   keyof PatchOfColumns<C> & keyof RowOfColumns<C>
 >;
@@ -79,6 +80,8 @@ export class Table<C extends Columns = Columns> {
   readonly #executor: TableExecutor;
 
   /**
+   * Made by {@linkcode Aerostore.table}.
+   *
    * @param context The table, and what its queries share.
    * @param dialect Whose rules its searches follow by default.
    */

@@ -88,13 +88,17 @@ export class Transaction implements Disposable {
    * @throws {AerostoreError} With `unknown_table`, or `transaction_closed`.
    */
   table<C extends Columns>(table: TableDefinition<string, C>): TransactionTable<C>;
+  /** Returns a stored table by its name; its rows have no static type. */
   table(table: string): TransactionTable;
   table(table: TableDefinition | string): TransactionTable {
     this.#check("use a table");
     const context = this.#host.context(table);
     let known = this.#tables.get(context);
     if (known === undefined) {
-      const executor = new TableExecutor(context, this.#host.dialect, this.#id, this.#scope);
+      const executor = new TableExecutor(context, this.#host.dialect, {
+        id: this.#id,
+        scope: this.#scope,
+      });
       known = new TransactionTable(context.handle, this.#id, this.#scope, executor);
       this.#tables.set(context, known);
     }
@@ -186,6 +190,8 @@ export class TransactionTable<C extends Columns = Columns> {
   readonly #executor: TableExecutor;
 
   /**
+   * Made by {@linkcode Transaction.table}.
+   *
    * @param handle The table.
    * @param transaction The number of the transaction.
    * @param scope Ends with the transaction.
