@@ -220,32 +220,23 @@ fn packageVersion(b: *Build) []const u8 {
     return package.version;
 }
 
+/// Each module has tests of its own: a test program runs only those of its root module.
 fn addTests(house: House) void {
     const b = house.b;
     const run_step = b.step("test", "Run the unit tests");
     const install_step = b.step("test-programs", "Build the unit tests into <prefix>/test/");
 
-    const engine = house.module(engine_path, house.target, house.optimize);
     const sync = house.syncModule(.native);
+    const engine = house.module(engine_path, house.target, house.optimize);
     engine.addImport("sync", sync);
 
-    var suites: [3]*Build.Step.Compile = undefined;
-    var suites_count: usize = 0;
-    if (house.has(engine_path)) {
-        suites[suites_count] = house.addTest("engine", engine);
-        suites_count += 1;
-    }
-    if (house.has(Personality.native.syncPath())) {
-        suites[suites_count] = house.addTest("sync", sync);
-        suites_count += 1;
-    }
-    if (house.has("src-zig/sim/main.zig")) {
-        const simulator = house.workbench("src-zig/sim/main.zig", .simulated);
-        suites[suites_count] = house.addTest("simulator", simulator);
-        suites_count += 1;
-    }
-
-    for (suites[0..suites_count]) |suite| {
+    const suites = [_]*Build.Step.Compile{
+        house.addTest("engine", engine),
+        house.addTest("sync", sync),
+        house.addTest("simulated-sync", house.syncModule(.simulated)),
+        house.addTest("simulator", house.workbench("src-zig/sim/main.zig", .simulated)),
+    };
+    for (suites) |suite| {
         run_step.dependOn(&b.addRunArtifact(suite).step);
         const install = b.addInstallArtifact(suite, .{
             .dest_dir = .{ .override = .{ .custom = "test" } },

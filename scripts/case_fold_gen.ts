@@ -37,7 +37,8 @@ const lines = ranges.map((range) => {
   return `    .{ ${ends}, .stride = ${range.stride}, .delta = ${range.delta} },`;
 });
 
-console.log(`//! The lower-case letters of Unicode. Written by \`scripts/case_fold_gen.ts\`; do not edit.
+console.log(
+  `//! The lower-case letters of Unicode. Written by \`scripts/case_fold_gen.ts\`; do not edit.
 //!
 //! The mapping is JavaScript's \`toLowerCase\` of one code point, which ignores the letter's
 //! surroundings; U+0130 gives its first code point only.
@@ -92,4 +93,5 @@ test "ranges: ascend and do not overlap" {
     for (ranges[0 .. ranges.len - 1], ranges[1..]) |range, following| {
         try std.testing.expect(range.first <= range.last and range.last < following.first);
     }
-}`);
+}`,
+);
