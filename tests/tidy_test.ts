@@ -25,6 +25,14 @@ const zigRoots = [
   "src-zig/sim/crashstep.zig",
 ];
 
+/** Those of them whose tests `zig build test` runs, with the tests of what they import. */
+const zigTestRoots = [
+  "src-zig/aerostore.zig",
+  "src-zig/sync_native.zig",
+  "src-zig/sim/main.zig",
+  "src-zig/sim/sync_sim.zig",
+];
+
 /** What `package.json` puts behind "#host". */
 const hostFiles = ["lib/host.bun.ts", "lib/host.deno.ts"];
 
@@ -229,6 +237,18 @@ describe("tidy", () => {
       sources.filter(({ path }) => path.startsWith("src-zig/") && !live.has(path)).map((
         { path },
       ) => `${path}: no program or library imports it: import it or delete it`),
+    );
+  });
+
+  test("no Zig test is left out", () => {
+    const tested = reachable(zigTestRoots);
+    report(
+      sources.filter(({ path, lines }) =>
+        path.startsWith("src-zig/") && !tested.has(path) &&
+        lines.some((line) => /^test /.test(line))
+      ).map(({ path }) =>
+        `${path}: its tests never run: import it in the test block of aerostore.zig`
+      ),
     );
   });
 
