@@ -1,0 +1,181 @@
+/**
+ * What the compiler must infer, and what it must refuse.
+ *
+ * The type checkers do the work; the tests run so that no runner finds an empty file.
+ */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import {
+  type Aerostore,
+  type AerostoreError,
+  defineTable,
+  type ErrorCode,
+  type InsertOf,
+  type KeyOf,
+  type PatchOf,
+  type RowOf,
+  type RowView,
+  t,
+  type Table,
+} from "../mod.ts";
+
+/** True if both types are the same, optionality and modifiers included. */
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true
+  : false;
+
+function isTrue<T extends true>(value: T = true as T): void {
+  assert.equal(value, true);
+}
+
+const FlightState = defineTable("FlightState", {
+  flight_id: t.text(16).primaryKey(),
+  lat: t.float64().nullable(),
+  altitude: t.int32().nullable().index(),
+  seats: t.int32().default(0),
+  serial: t.int64({ as: "bigint" }),
+  distance: t.int64(),
+  on_ground: t.bool().nullable().default(false),
+  updated_at: t.timestamp(),
+  raw: t.bytes(8).nullable(),
+}, { indexes: [["altitude", "lat"], { columns: ["seats", "distance"], unique: true }] });
+
+const Counter = defineTable("Counter", { id: t.int32().primaryKey(), n: t.int32().default(0) });
+
+/** Never called: only the compiler reads it. */
+function unreached(db: Aerostore): void {
+  const flights = db.table(FlightState);
+  const key: string = "UAL123";
+
+  // @ts-expect-error: the key is text
+  flights.get(5);
+  // @ts-expect-error: no such column
+  flights.get(key)?.speed;
+  // @ts-expect-error: serial, distance and updated_at are missing
+  flights.insert({ flight_id: key });
+  // @ts-expect-error: serial is a bigint
+  flights.insert({ flight_id: key, serial: 1, distance: 1, updated_at: 0 });
+  // @ts-expect-error: seats has a default, but is not nullable
+  flights.insert({ flight_id: key, serial: 1n, distance: 1, updated_at: 0, seats: null });
+  // @ts-expect-error: with exact optional properties, undefined is no value
+  flights.insert({ flight_id: key, serial: 1n, distance: 1, updated_at: 0, lat: undefined });
+  flights.insert({ flight_id: key, serial: 1n, distance: 1, updated_at: 0, lat: null });
+
+  // @ts-expect-error: the key cannot be patched
+  flights.update(key, { flight_id: "UAL124" });
+  // @ts-expect-error: no such column
+  flights.update(key, { speed: 1 });
+  flights.update(key, { altitude: null, seats: 3 });
+
+  // @ts-expect-error: text has no operations
+  flights.apply(key, { flight_id: { increment: 1 } });
+  // @ts-expect-error: a bigint column takes bigints
+  flights.apply(key, { serial: { increment: 1 } });
+  // @ts-expect-error: no such operation
+  flights.apply(key, { seats: { decrement: 1 } });
+  flights.apply(key, { serial: { increment: 1n }, lat: { max: 0.5 }, altitude: { min: 3 } });
+
+  // @ts-expect-error: no such column
+  flights.search({ compare: [[">", "speed", 5]] });
+  // @ts-expect-error: altitude is a number
+  flights.search({ compare: [[">", "altitude", "high"]] });
+  for (const row of flights.search("-limit 1")) isTrue<Equal<typeof row, Flight>>();
+
+  // @ts-expect-error: no such column
+  void flights.ingestTsv("", { columns: ["speed"] });
+  void flights.ingestTsv("", { columns: ["flight_id", null, "lat"] });
+
+  // @ts-expect-error: a definition or a name
+  db.table({ name: "FlightState" });
+  // @ts-expect-error: an unknown option
+  db.begin({ readonly: true });
+
+  const view = db.begin().table(FlightState).get(key);
+  isTrue<Equal<typeof view, RowView<Flight> | undefined>>();
+  // @ts-expect-error: views are read only
+  if (view !== undefined) view.altitude = 5;
+  const copy = view?.toObject();
+  isTrue<Equal<typeof copy, Flight | undefined>>();
+
+  const untyped = db.table("Anything").get("key")?.whatever;
+  isTrue<
+    Equal<typeof untyped, string | number | bigint | boolean | Uint8Array | null | undefined>
+  >();
+}
+
+interface Flight {
+  flight_id: string;
+  lat: number | null;
+  altitude: number | null;
+  seats: number;
+  serial: bigint;
+  distance: number;
+  on_ground: boolean | null;
+  updated_at: number;
+  raw: Uint8Array | null;
+}
+
+describe("inference", () => {
+  test("RowOf gives every column, with null where it may be", () => {
+    isTrue<Equal<RowOf<typeof FlightState>, { [K in keyof Flight]: Flight[K] }>>();
+    isTrue<Equal<RowOf<typeof Counter>, { id: number; n: number }>>();
+  });
+
+  test("InsertOf lets nullable and defaulted columns be left out", () => {
+    isTrue<
+      Equal<InsertOf<typeof FlightState>, {
+        flight_id: string;
+        serial: bigint;
+        distance: number;
+        updated_at: number;
+        lat?: number | null;
+        altitude?: number | null;
+        seats?: number;
+        on_ground?: boolean | null;
+        raw?: Uint8Array | null;
+      }>
+    >();
+    isTrue<Equal<InsertOf<typeof Counter>, { id: number; n?: number }>>();
+  });
+
+  test("PatchOf has every column but the key, each optional", () => {
+    isTrue<Equal<PatchOf<typeof Counter>, { n?: number }>>();
+    isTrue<
+      Equal<keyof PatchOf<typeof FlightState>, Exclude<keyof Flight, "flight_id">>
+    >();
+  });
+
+  test("KeyOf is the type of the primary key", () => {
+    isTrue<Equal<KeyOf<typeof FlightState>, string>>();
+    isTrue<Equal<KeyOf<typeof Counter>, number>>();
+    const Big = defineTable("Big", { id: t.int64({ as: "bigint" }).primaryKey() });
+    isTrue<Equal<KeyOf<typeof Big>, bigint>>();
+    assert.equal(Big.name, "Big");
+  });
+
+  test("a definition keeps its name, and a table its columns", () => {
+    isTrue<Equal<typeof FlightState.name, "FlightState">>();
+    isTrue<Equal<Parameters<Table<typeof Counter.columns>["get"]>, [key: number]>>();
+    assert.equal(typeof unreached, "function");
+  });
+
+  test("a code is one of the union", () => {
+    isTrue<Equal<AerostoreError["code"], ErrorCode>>();
+    isTrue<Equal<Extract<ErrorCode, "region_full" | "no_such_code">, "region_full">>();
+  });
+});
+
+test("defineTable() refuses at compile time what it can see there", () => {
+  assert.throws(() =>
+    defineTable("T", { id: t.text(4).primaryKey() }, {
+      // @ts-expect-error: an index over a column that is not there
+      indexes: [["speed"]],
+    })
+  );
+  assert.throws(() =>
+    // @ts-expect-error: a default of another type
+    defineTable("T", { id: t.text(4).primaryKey(), n: t.int32().default("0") })
+  );
+  // @ts-expect-error: no such way to read 64 bits
+  assert.throws(() => t.int64({ as: "string" }));
+});
