@@ -1,0 +1,328 @@
+//! The commit ring: one write-once cell for each commit position.
+//!
+//! A transaction takes a position E by one fetch-and-add on `next`. The ring has a cell for each of
+//! the last N positions. One compare-and-swap moves a cell from the previous lap to committed
+//! (with the transaction's last version) or to skipped: **that is the commit point**, and whoever
+//! is tired of waiting may skip the cell first. So nobody ever has to prove that somebody died.
+//!
+//! (CORFU's write-once log positions and Hyder's "log order decides commit", inside one
+//! machine's memory.)
+//!
+//! Slot words go {sequence, state}: idle -> installing -> sequencing -> sequenced -> idle of the
+//! next sequence; installing and sequencing may be kicked. `sequencing` stands before the counter
+//! is touched: an observer that sees it must not conclude anything about the position.
+//!
+//! Memory orders, with their partners:
+//!
+//!   * `next` fetchAdd acq_rel / load acquire: an install happens before its position is taken,
+//!     so whoever reads a `next` of E or more sees the versions of E at their heads
+//!   * slot word cas acq_rel / load acquire: `end` is written before `sequenced` is visible, and
+//!     read between two loads of the word that agree
+//!   * cell cas acq_rel / load acquire: who sees committed sees the transaction's versions
+//!   * `xmin` store release / load acquire: who sees a position sees `xmax` of the version below
+//!
+//! Killed before the cell's swap: the transaction never happened; anybody skips the cell.
+//! Killed after it: it is committed; the drainer stamps its versions, recovery rolls its log
+//! forward. There is nothing in between.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const region_module = @import("region.zig");
+const version_module = @import("version.zig");
+const Region = region_module.Region;
+const Slot = region_module.Slot;
+const Version = version_module.Version;
+const Xmin = version_module.Xmin;
+const Position = version_module.Position;
+const RelPtr = version_module.RelPtr;
+const versionAt = version_module.versionAt;
+const assert = std.debug.assert;
+
+/// State of a transaction slot, the low 3 bits of `slot.word`.
+pub const State = enum(u3) {
+    idle = 0,
+    /// Versions are being linked; the position is not taken and will be larger than any that
+    /// an observer holds.
+    installing = 1,
+    /// The position may or may not have been taken.
+    sequencing = 2,
+    /// `slot.end` is the position, its cell decides.
+    sequenced = 3,
+    /// Somebody else aborted the transaction before it took a position.
+    kicked = 4,
+    _,
+};
+
+/// The word of a transaction slot.
+pub const SlotWord = packed struct(u64) {
+    state: State,
+    sequence: u61,
+
+    pub inline fn from(word: u64) SlotWord {
+        return @bitCast(word);
+    }
+    pub inline fn bits(word: SlotWord) u64 {
+        return @bitCast(word);
+    }
+    pub inline fn of(sequence: u64, state: State) u64 {
+        return (SlotWord{ .state = state, .sequence = @intCast(sequence) }).bits();
+    }
+};
+
+pub const CellState = enum(u2) { empty = 0, committed = 1, skipped = 2, _ };
+
+pub const Cell = packed struct(u64) {
+    /// The last version of the transaction; its others follow by `txn_next`.
+    version: u32,
+    state: CellState,
+    /// The transaction wrote rows of several tables.
+    multi: bool,
+    lap: u29,
+
+    pub inline fn from(word: u64) Cell {
+        return @bitCast(word);
+    }
+    pub inline fn bits(cell: Cell) u64 {
+        return @bitCast(cell);
+    }
+};
+
+/// A watermark word: {leader epoch:8, position:56}.
+pub const Watermark = struct {
+    pub const position_mask: u64 = (1 << 56) - 1;
+
+    pub inline fn position(word: u64) Position {
+        return word & position_mask;
+    }
+    pub inline fn with(word: u64, to: Position) u64 {
+        return (word & ~position_mask) | to;
+    }
+};
+
+pub inline fn cellCount(region: *const Region) u64 {
+    return @as(u64, 1) << region.cells_log2;
+}
+
+/// Consecutive positions fall on consecutive cache lines, so that neighbours in time do not
+/// share one.
+pub inline fn cellOf(region: *const Region, position: Position) *sync.Shm(u64) {
+    const log2 = region.cells_log2;
+    const mask = cellCount(region) - 1;
+    if (log2 < 6) return &region.cells[@intCast(position & mask)];
+    const line = position & (mask >> 3);
+    const within = (position >> (log2 - 3)) & 7;
+    return &region.cells[@intCast(line << 3 | within)];
+}
+
+pub inline fn lapOf(region: *const Region, position: Position) u29 {
+    return @truncate(position >> region.cells_log2);
+}
+
+/// Laps are compared around the wrap: negative means that the cell is behind.
+inline fn lapDifference(cell: Cell, lap: u29) i29 {
+    return @bitCast(cell.lap -% lap);
+}
+
+/// Gives every cell the lap before the first position that will use it.
+pub fn formatCells(region: *const Region) void {
+    var position: u64 = 0;
+    while (position < cellCount(region)) : (position += 1) {
+        // Position 1 is the empty store: its cell is used up already, like that of position 0.
+        const lap: u29 = lapOf(region, position);
+        const used = position <= 1;
+        cellOf(region, position).raw = (Cell{
+            .version = 0,
+            .state = .skipped,
+            .multi = false,
+            .lap = if (used) lap else lap -% 1,
+        }).bits();
+    }
+}
+
+pub inline fn drainedPosition(region: *const Region) Position {
+    return Watermark.position(region.control.drained.word.load(.acquire));
+}
+
+/// What a version's writer has come to, as far as this observer may conclude.
+pub const Resolution = union(enum) {
+    committed: Position,
+    aborted,
+    /// Its position will be larger than any that exists.
+    later: SlotReference,
+    /// It may or may not have taken its position.
+    unknown: SlotReference,
+    /// It has a position and its cell is not decided.
+    undecided: Sequenced,
+    /// Its cell still belongs to the lap before: the ring is full.
+    not_yet: Sequenced,
+};
+
+/// A slot and the word that was read there.
+pub const SlotReference = struct { slot: u32, word: u64 };
+pub const Sequenced = struct { position: Position, slot: u32 };
+
+/// The only place that interprets a transaction reference.
+pub fn resolve(region: *const Region, version: *const Version) Resolution {
+    while (true) {
+        const xmin = version.xmin.load(.acquire);
+        if (!Xmin.isReference(xmin)) {
+            return if (xmin == Xmin.aborted) .aborted else .{ .committed = xmin };
+        }
+        return resolveReference(region, version, xmin) orelse continue;
+    }
+}
+
+/// Null means that the owner went on: `xmin` has changed and is worth another look.
+fn resolveReference(region: *const Region, version: *const Version, xmin: u64) ?Resolution {
+    const slot_index = Xmin.slot(xmin);
+    if (slot_index >= limits.slot_count) return .aborted; // only a corrupted region
+    const slot = &region.slots[slot_index];
+    const word = slot.word.load(.acquire);
+    const slot_word = SlotWord.from(word);
+    if (slot_word.sequence != Xmin.sequence(xmin)) {
+        // The owner went on only after it stamped its versions.
+        sync.spinHint();
+        return null;
+    }
+    switch (slot_word.state) {
+        .kicked => return .aborted,
+        .idle, .installing => return .{ .later = .{ .slot = slot_index, .word = word } },
+        .sequencing => {
+            if (sync.mutated(.no_sequencing)) {
+                return .{ .later = .{ .slot = slot_index, .word = word } };
+            }
+            return .{ .unknown = .{ .slot = slot_index, .word = word } };
+        },
+        .sequenced => {},
+        _ => return .aborted,
+    }
+    const end = slot.end.load(.acquire);
+    if (slot.word.load(.acquire) != word) return null;
+    const cell = Cell.from(cellOf(region, end).load(.acquire));
+    const difference = lapDifference(cell, lapOf(region, end));
+    if (difference == 0) {
+        return if (cell.state == .committed) .{ .committed = end } else .aborted;
+    }
+    if (difference > 0) {
+        // Lapped, so drained, so stamped if it was committed.
+        return if (version.xmin.load(.acquire) == xmin) .aborted else null;
+    }
+    if (difference == -1 and drainedPosition(region) + cellCount(region) >= end) {
+        return .{ .undecided = .{ .position = end, .slot = slot_index } };
+    }
+    return .{ .not_yet = .{ .position = end, .slot = slot_index } };
+}
+
+/// Aborts a transaction that has not taken a position. True if this call did it.
+pub fn kickSlot(region: *const Region, reference: SlotReference) bool {
+    const word = SlotWord.from(reference.word);
+    assert(word.state == .installing or word.state == .sequencing);
+    const kicked = SlotWord.of(word.sequence, .kicked);
+    const slot = &region.slots[reference.slot];
+    if (slot.word.cas(reference.word, kicked, .acq_rel, .acquire) != null) return false;
+    _ = slot.kicked.fetchAdd(1, .monotonic);
+    return true;
+}
+
+/// Skips an undecided cell. False if it was decided, or belongs to the lap before.
+pub fn skipCell(region: *const Region, position: Position) bool {
+    const cell = cellOf(region, position);
+    const old = cell.load(.acquire);
+    const lap = lapOf(region, position);
+    if (lapDifference(Cell.from(old), lap) != -1) return false;
+    if (drainedPosition(region) + cellCount(region) < position) return false;
+    const skipped: Cell = .{ .version = 0, .state = .skipped, .multi = false, .lap = lap };
+    return cell.cas(old, skipped.bits(), .acq_rel, .acquire) == null;
+}
+
+pub const Decision = union(enum) { undecided, not_yet, lapped, skipped, committed: RelPtr };
+
+pub fn decisionAt(region: *const Region, position: Position) Decision {
+    const cell = Cell.from(cellOf(region, position).load(.acquire));
+    const difference = lapDifference(cell, lapOf(region, position));
+    if (difference > 0) return .lapped;
+    if (difference == 0) {
+        return if (cell.state == .committed) .{ .committed = cell.version } else .skipped;
+    }
+    if (difference == -1 and drainedPosition(region) + cellCount(region) >= position) {
+        return .undecided;
+    }
+    return .not_yet;
+}
+
+/// The commit point. True if the transaction is committed, false if somebody skipped its cell.
+/// The cell must belong to the ring already (`drained` >= position - N).
+pub fn decideCommitted(
+    region: *const Region,
+    position: Position,
+    version: RelPtr,
+    multi: bool,
+) bool {
+    const cell = cellOf(region, position);
+    const old = cell.load(.acquire);
+    const lap = lapOf(region, position);
+    if (lapDifference(Cell.from(old), lap) != -1) return false;
+    const new: Cell = .{ .version = version, .state = .committed, .multi = multi, .lap = lap };
+    return cell.cas(old, new.bits(), .acq_rel, .acquire) == null;
+}
+
+/// Stamps the versions of a committed transaction from outside. Compare-and-swap, so that a
+/// latecomer cannot hit a recycled block. The caller is pinned at or before `position`.
+pub fn stampForeign(region: *const Region, position: Position, last: RelPtr) void {
+    var at = last;
+    while (at != 0) {
+        const version = versionAt(region, at);
+        const next = version.txn_next.load(.monotonic);
+        const below = version.prev.load(.monotonic);
+        const xmin = version.xmin.load(.acquire);
+        if (Xmin.isReference(xmin)) {
+            // First xmax of the version below, then xmin: a heap scan that finds the new
+            // version stamped finds the old one superseded.
+            if (below != 0) {
+                _ = versionAt(region, below).xmax.cas(0, position, .acq_rel, .monotonic);
+            }
+            _ = version.xmin.cas(xmin, position, .acq_rel, .monotonic);
+        }
+        at = next;
+    }
+}
+
+/// Moves `drained` over positions that are decided, stamping what they committed, as far as it
+/// goes without waiting, at most `count` of them. For a store without a log any process may do
+/// it. The caller is pinned. Returns the positions passed.
+pub fn drainDecided(region: *const Region, count: u64) u64 {
+    var passed: u64 = 0;
+    while (passed < count) {
+        const word = region.control.drained.word.load(.acquire);
+        const position = Watermark.position(word) + 1;
+        if (position > region.control.next.word.load(.acquire)) break;
+        switch (decisionAt(region, position)) {
+            .undecided, .not_yet => break,
+            .lapped => continue, // another drainer was faster
+            .skipped => {},
+            .committed => |last| {
+                if (!sync.mutated(.no_stamp_by_drainer)) stampForeign(region, position, last);
+            },
+        }
+        const advanced = Watermark.with(word, position);
+        _ = region.control.stamped.word.fetchMax(advanced, .acq_rel);
+        if (region.control.drained.word.cas(word, advanced, .acq_rel, .monotonic) == null) {
+            passed += 1;
+        }
+    }
+    return passed;
+}
+
+test "Cell: laps are compared around the wrap" {
+    const cell: Cell = .{ .version = 0, .state = .skipped, .multi = false, .lap = 0 };
+    try std.testing.expectEqual(-1, lapDifference(cell, 1));
+    const last: Cell = .{ .version = 0, .state = .skipped, .multi = false, .lap = 0x1fff_ffff };
+    try std.testing.expectEqual(-1, lapDifference(last, 0));
+}
+
+test "SlotWord: sequence and state go into one word and come back" {
+    const word = SlotWord.from(SlotWord.of(41, .sequenced));
+    try std.testing.expectEqual(41, word.sequence);
+    try std.testing.expectEqual(State.sequenced, word.state);
+}

@@ -1,0 +1,266 @@
+//! The engine on a region in private memory, one process.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const region_module = @import("region.zig");
+const integrity = @import("integrity.zig");
+const pk_map = @import("pk_map.zig");
+const reader = @import("reader.zig");
+const recovery = @import("recovery.zig");
+const ring = @import("commit_ring.zig");
+const row_count = @import("row_count.zig");
+const row_module = @import("row.zig");
+const session_module = @import("session.zig");
+const statement = @import("statement.zig");
+const table_info = @import("table_info.zig");
+const transaction = @import("transaction.zig");
+const vacuum = @import("vacuum.zig");
+const Region = region_module.Region;
+const Session = session_module.Session;
+const TableInfo = table_info.TableInfo;
+const testing = std.testing;
+
+/// A region in private memory, and a table of an int64 key, a text and a number.
+pub const Bench = struct {
+    memory: []align(4096) u8,
+    region: Region,
+    table: TableInfo,
+
+    pub fn init(bench: *Bench, size: u64) !void {
+        const config: region_module.Config = .forSize(size);
+        bench.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), config.size_max);
+        @memset(bench.memory, 0);
+        try region_module.format(bench.memory.ptr, config, .{});
+        bench.region = .init(bench.memory.ptr);
+        bench.table = try .init(0, "t", &.{
+            .init("id", .int64, 0, .{ .primary = true }),
+            .init("n", .int64, 0, .{ .nullable = true }),
+            .init("s", .text, 100, .{ .nullable = true }),
+        });
+    }
+
+    pub fn deinit(bench: *Bench) void {
+        testing.allocator.free(bench.memory);
+    }
+
+    pub fn session(bench: *Bench) !*Session {
+        return .open(&bench.region, testing.allocator, session_module.processClaim(0, 1));
+    }
+
+    pub fn key(bench: *Bench, cell: *const [8]u8) pk_map.Key {
+        return .of(@intCast(bench.table.id), cell);
+    }
+
+    pub fn run(
+        bench: *Bench,
+        on: *Session,
+        operation: transaction.Operation,
+        id: i64,
+        n: i64,
+    ) !transaction.Outcome {
+        var buffer: [256]u8 align(8) = undefined;
+        var builder: row_module.Builder = .init(&bench.table, &buffer);
+        builder.setInt64(0, id);
+        builder.setInt64(1, n);
+        if (@mod(n, 3) == 0) try builder.setText(2, "some text that is longer than inline");
+        const image = builder.finish();
+        const cell: [8]u8 = @bitCast(id);
+        const one: transaction.Write = .{
+            .table = &bench.table,
+            .operation = operation,
+            .key = bench.key(&cell),
+            .image = image,
+            .mask = 0b10,
+            .expressions = &.{.{
+                .column = 1,
+                .operation = .increment,
+                .operand = @bitCast(n),
+            }},
+        };
+        return (try statement.write(on, &one)).outcome;
+    }
+
+    pub fn get(bench: *Bench, on: *Session, id: i64) !?i64 {
+        const cell: [8]u8 = @bitCast(id);
+        on.pin();
+        defer on.unpin();
+        const found = try reader.find(&bench.region, &bench.table, bench.key(&cell), .latest);
+        const row = found orelse return null;
+        return row.int64(bench.table.columns[1].offset);
+    }
+
+    pub fn settle(bench: *Bench, on: *Session) void {
+        for (0..3) |_| {
+            on.pin();
+            _ = ring.drainDecided(&bench.region, 1 << 30);
+            on.unpin();
+            vacuum.burnPosition(&bench.region);
+            on.pin();
+            _ = ring.drainDecided(&bench.region, 1 << 30);
+            on.unpin();
+            vacuum.advanceHorizon(&bench.region);
+            on.pin();
+            _ = vacuum.drain(on, 1 << 30);
+            on.unpin();
+        }
+    }
+
+    pub fn expectSound(bench: *Bench, on: *Session) !void {
+        _ = bench;
+        var report = try integrity.verify(on, testing.allocator);
+        defer report.deinit(testing.allocator);
+        for (report.problems.items) |line| std.debug.print("problem: {s}\n", .{line});
+        try testing.expect(report.quiescent);
+        try testing.expect(report.isOk());
+    }
+};
+
+test "statements: insert, upsert, update, apply, delete, and their refusals" {
+    var bench: Bench = undefined;
+    try bench.init(16 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    try testing.expectEqual(.done, try bench.run(s, .insert, 1, 10));
+    try testing.expectEqual(.duplicate_key, try bench.run(s, .insert, 1, 11));
+    try testing.expectEqual(10, (try bench.get(s, 1)).?);
+    try testing.expectEqual(.done, try bench.run(s, .update, 1, 12));
+    try testing.expectEqual(12, (try bench.get(s, 1)).?);
+    try testing.expectEqual(.done, try bench.run(s, .apply, 1, 5));
+    try testing.expectEqual(17, (try bench.get(s, 1)).?);
+    try testing.expectEqual(.not_found, try bench.run(s, .update, 2, 1));
+    try testing.expectEqual(.done, try bench.run(s, .upsert, 2, 3));
+    try testing.expectEqual(2, row_count.total(&bench.region, 0));
+    try testing.expectEqual(.done, try bench.run(s, .delete, 1, 0));
+    try testing.expectEqual(.not_found, try bench.run(s, .delete, 1, 0));
+    try testing.expectEqual(null, try bench.get(s, 1));
+    try testing.expectEqual(1, row_count.total(&bench.region, 0));
+    try testing.expectEqual(.done, try bench.run(s, .insert, 1, 30));
+    try bench.expectSound(s);
+    bench.settle(s);
+    try testing.expectEqual(30, (try bench.get(s, 1)).?);
+    try bench.expectSound(s);
+    try testing.expect(s.log.isEmpty());
+}
+
+test "churn: a small region takes endless updates, deletes and inserts" {
+    var bench: Bench = undefined;
+    try bench.init(4 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    var model: [500]?i64 = @splat(null);
+    var random: std.Random.DefaultPrng = .init(1);
+    for (0..200_000) |step| {
+        const id = random.random().uintLessThan(u32, model.len);
+        const n: i64 = @intCast(step);
+        switch (random.random().uintLessThan(u32, 4)) {
+            0 => {
+                const expected: transaction.Outcome = if (model[id] == null) .done else .duplicate_key;
+                try testing.expectEqual(expected, try bench.run(s, .insert, id, n));
+                if (model[id] == null) model[id] = n;
+            },
+            1 => {
+                const expected: transaction.Outcome = if (model[id] == null) .not_found else .done;
+                try testing.expectEqual(expected, try bench.run(s, .delete, id, n));
+                model[id] = null;
+            },
+            2 => {
+                _ = try bench.run(s, .upsert, id, n);
+                model[id] = n;
+            },
+            else => if (model[id] != null) {
+                try testing.expectEqual(.done, try bench.run(s, .update, id, n));
+                model[id] = n;
+            },
+        }
+        if (step % 64 == 0) {
+            const probe = random.random().uintLessThan(u32, model.len);
+            try testing.expectEqual(model[probe], try bench.get(s, probe));
+        }
+    }
+    var rows: u64 = 0;
+    for (model) |value| rows += @intFromBool(value != null);
+    try testing.expectEqual(rows, row_count.total(&bench.region, 0));
+    var scan: reader.Scan = .init(&bench.region, &bench.table, .{
+        .snapshot = reader.snapshotNow(&bench.region),
+    });
+    var scanned: u64 = 0;
+    s.pin();
+    while (try scan.next()) |row| {
+        scanned += 1;
+        const id: usize = @intCast(row.int64(bench.table.columns[0].offset));
+        try testing.expectEqual(model[id].?, row.int64(bench.table.columns[1].offset));
+    }
+    s.unpin();
+    try testing.expectEqual(rows, scanned);
+    try bench.expectSound(s);
+    bench.settle(s);
+    try bench.expectSound(s);
+    try testing.expect(s.log.isEmpty());
+}
+
+test "region_full: nothing half done, and what is deleted comes back" {
+    var bench: Bench = undefined;
+    try bench.init(3 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    var id: i64 = 0;
+    while (true) : (id += 1) {
+        const outcome = bench.run(s, .upsert, id, id) catch |err| {
+            try testing.expectEqual(error.RegionFull, err);
+            break;
+        };
+        try testing.expectEqual(.done, outcome);
+    }
+    try testing.expect(id > 1000);
+    try testing.expectEqual(@as(u64, @intCast(id)), row_count.total(&bench.region, 0));
+    try bench.expectSound(s);
+    for (0..@intCast(id)) |gone| _ = try bench.run(s, .delete, @intCast(gone), 0);
+    bench.settle(s);
+    try bench.expectSound(s);
+    try testing.expectEqual(.done, try bench.run(s, .upsert, id, 1));
+}
+
+test "recoverSlot: a transaction that was never decided leaves nothing" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    _ = try bench.run(s, .upsert, 1, 1);
+    const dead = try bench.session();
+    var installer: transaction.Installer = .begin(dead, .installing);
+    var buffer: [256]u8 align(8) = undefined;
+    for ([_]i64{ 1, 2 }) |id| {
+        var builder: row_module.Builder = .init(&bench.table, &buffer);
+        builder.setInt64(0, id);
+        builder.setInt64(1, 99);
+        const cell: [8]u8 = @bitCast(id);
+        const one: transaction.Write = .{
+            .table = &bench.table,
+            .operation = .upsert,
+            .key = bench.key(&cell),
+            .image = builder.finish(),
+        };
+        try testing.expectEqual(.done, try installer.install(&one));
+    }
+    recovery.recoverSlot(&bench.region, dead.slot_index);
+    try testing.expectEqual(1, (try bench.get(s, 1)).?);
+    try testing.expectEqual(null, try bench.get(s, 2));
+    const again = try bench.session();
+    try testing.expectEqual(dead.slot_index, again.slot_index);
+    bench.settle(again);
+    try bench.expectSound(s);
+    again.close();
+    // What the dead process had in private memory went with it.
+    for (dead.allocator.pools.items) |pool| {
+        for (pool.slabs.items) |owned| testing.allocator.free(owned.free);
+        pool.slabs.deinit(testing.allocator);
+        testing.allocator.destroy(pool);
+    }
+    dead.allocator.pools.deinit(testing.allocator);
+    testing.allocator.destroy(dead);
+    s.close();
+}

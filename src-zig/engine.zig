@@ -1,0 +1,196 @@
+//! The engine of one process: its region, its place among the participants, its maintenance thread.
+//!
+//! One thread per process does what nobody should wait for: it recovers dead processes, moves
+//! `drained` when committers do not, publishes the epoch and the horizon, and drains the logs of orphaned
+//! slots. One process leads; the others look every `round_ns_idle` whether the leader lives.
+//!
+//! Nothing in the protocol depends on the leader being alone: every step it takes may be taken by
+//! several at once. Leading only saves the others the work.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const region_module = @import("region.zig");
+const participants = @import("participants.zig");
+const recovery = @import("recovery.zig");
+const ring = @import("commit_ring.zig");
+const session_module = @import("session.zig");
+const vacuum = @import("vacuum.zig");
+const waiting = @import("waiting.zig");
+const Region = region_module.Region;
+const Session = session_module.Session;
+const Shm = sync.Shm;
+
+pub const Error = session_module.Error || error{ThreadFailed};
+
+const round_ns_busy = 1 * std.time.ns_per_ms;
+const round_ns_idle = 20 * std.time.ns_per_ms;
+
+/// For `Participant.attach`, before there is an engine.
+pub fn recoveryOf(region: *const Region) participants.Recovery {
+    return .{ .context = @constCast(region), .recoverProcess = recoverProcess };
+}
+
+fn recoverProcess(context: *anyopaque, index: u32) void {
+    const region: *const Region = @ptrCast(@alignCast(context));
+    _ = recovery.recoverProcess(region, index);
+}
+
+pub const Engine = struct {
+    region: *const Region,
+    gpa: std.mem.Allocator,
+    participant: *participants.Participant,
+    claim: u64,
+    maintenance: *Session,
+    thread: ?std.Thread = null,
+    stopping: Shm(u32) = .init(0),
+    wait: waiting.Wait = .{},
+    drained_before: u64 = 0,
+
+    /// Starts the maintenance thread. `engine` must stay where it is until `stop`.
+    pub fn start(
+        engine: *Engine,
+        region: *const Region,
+        gpa: std.mem.Allocator,
+        participant: *participants.Participant,
+    ) Error!void {
+        const claim = session_module.processClaim(participant.index, participant.generation);
+        engine.* = .{
+            .region = region,
+            .gpa = gpa,
+            .participant = participant,
+            .claim = claim,
+            .maintenance = try .openMaintenance(region, gpa, participant.index, claim),
+        };
+        errdefer engine.maintenance.close();
+        engine.thread = std.Thread.spawn(.{ .stack_size = 1 << 20 }, run, .{engine}) catch {
+            return error.ThreadFailed;
+        };
+    }
+
+    /// Stops the thread and gives the maintenance slot back. All other sessions must be closed.
+    pub fn stop(engine: *Engine) void {
+        engine.stopping.store(1, .release);
+        const wake = &engine.region.control.leader.wake;
+        _ = wake.fetchAdd(1, .release);
+        sync.futexWake(wake, std.math.maxInt(u31));
+        if (engine.thread) |thread| thread.join();
+        engine.thread = null;
+        engine.drainOwn();
+        const leader = &engine.region.control.leader.word;
+        const word = leader.load(.acquire);
+        if (engine.leads(word)) _ = leader.cas(word, 0, .acq_rel, .monotonic);
+        engine.maintenance.close();
+    }
+
+    pub fn openSession(engine: *Engine) session_module.Error!*Session {
+        return Session.open(engine.region, engine.gpa, engine.claim);
+    }
+
+    fn run(engine: *Engine) void {
+        blockSignals();
+        while (engine.stopping.load(.acquire) == 0) {
+            const wake = &engine.region.control.leader.wake;
+            const seen = wake.load(.acquire);
+            const leading = engine.lead();
+            const busy = leading and engine.round();
+            if (!busy and leading) engine.region.control.shared.drainer_sleeping.store(1, .seq_cst);
+            if (engine.stopping.load(.acquire) != 0) break;
+            sync.futexWait(wake, seen, if (busy) round_ns_busy else round_ns_idle);
+        }
+    }
+
+    fn leads(engine: *const Engine, word: u64) bool {
+        return word & leader_mask == leaderName(engine.participant);
+    }
+
+    /// True if this process leads, perhaps from now on.
+    fn lead(engine: *Engine) bool {
+        const leader = &engine.region.control.leader;
+        const word = leader.word.load(.acquire);
+        if (engine.leads(word)) return true;
+        if (word & leader_mask != 0) {
+            const process: u32 = @intCast((word >> 40 & 0xff) -% 1 & 0xff);
+            const entry = &engine.region.processes[process % limits.process_count];
+            const generation = entry.generation.load(.acquire) & generation_mask;
+            const same = generation == word & generation_mask;
+            if (same and process != engine.participant.index and
+                !engine.participant.looksDead(process)) return false;
+        }
+        const epoch = (word >> 48) +% 1;
+        const mine = epoch << 48 | leaderName(engine.participant);
+        return leader.word.cas(word, mine, .acq_rel, .monotonic) == null;
+    }
+
+    /// One round of maintenance. True if there may be more to do soon.
+    pub fn round(engine: *Engine) bool {
+        const region = engine.region;
+        _ = region.control.leader.heartbeat.fetchAdd(1, .monotonic);
+        _ = engine.participant.recoverDead(recoveryOf(region));
+        engine.drainRing();
+        vacuum.advanceHorizon(region);
+        const waiting_logs = engine.drainOrphans();
+        engine.drainOwn();
+        const drained = ring.drainedPosition(region);
+        const moved = drained != engine.drained_before;
+        engine.drained_before = drained;
+        if (waiting_logs and drained == region.control.next.word.load(.acquire)) {
+            // Nobody commits, and something retired at drained + 1 waits for it.
+            vacuum.burnPosition(region);
+            return true;
+        }
+        return moved or drained != region.control.next.word.load(.acquire);
+    }
+
+    fn drainRing(engine: *Engine) void {
+        engine.maintenance.pin();
+        defer engine.maintenance.unpin();
+        const target = engine.region.control.next.word.load(.acquire);
+        var rounds: u32 = 0;
+        while (ring.drainedPosition(engine.region) < target and rounds < 4096) : (rounds += 1) {
+            engine.wait.drain(engine.region);
+        }
+    }
+
+    fn drainOwn(engine: *Engine) void {
+        engine.maintenance.pin();
+        defer engine.maintenance.unpin();
+        _ = vacuum.drain(engine.maintenance, std.math.maxInt(u32));
+    }
+
+    /// Drains the logs of slots that nobody owns. True if some slot's log is not empty.
+    fn drainOrphans(engine: *Engine) bool {
+        var some = false;
+        for (engine.region.slots, 0..) |*slot, index| {
+            const head = slot.log_head.load(.monotonic);
+            const tail: u32 = @truncate(slot.log_tail.load(.monotonic));
+            if (@as(u32, @truncate(head)) == tail) continue;
+            some = true;
+            if (slot.claim.load(.monotonic) != session_module.orphan_claim) continue;
+            const adopted = Session.adopt(
+                engine.region,
+                engine.gpa,
+                @intCast(index),
+                engine.claim,
+            ) catch continue orelse continue;
+            adopted.pin();
+            _ = vacuum.drain(adopted, std.math.maxInt(u32));
+            adopted.close();
+        }
+        return some;
+    }
+};
+
+/// The host's signals are for the host's threads.
+fn blockSignals() void {
+    if (@import("builtin").os.tag != .linux) return;
+    const all = std.os.linux.sigfillset();
+    _ = std.os.linux.sigprocmask(std.os.linux.SIG.BLOCK, &all, null);
+}
+
+const generation_mask: u64 = (1 << 40) - 1;
+const leader_mask: u64 = (1 << 48) - 1;
+
+fn leaderName(participant: *const participants.Participant) u64 {
+    return (@as(u64, participant.index) + 1) << 40 | (participant.generation & generation_mask);
+}

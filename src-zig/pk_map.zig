@@ -1,0 +1,187 @@
+//! The primary key map: a fixed power of two of buckets, each a chain of row nodes.
+//!
+//! A node is published already holding its first version, by a compare-and-swap of the bucket's
+//! head: the swap detects any insert in between. A node leaves in three steps: its head becomes
+//! dead (that decides), its link is marked (that freezes it), a search takes it out of the chain.
+//! (Michael's list, with inserts at the head only.)
+//!
+//! Invariants:
+//!
+//!   * at most one node of a key that is not dead stands in a chain
+//!   * a marked link does not change; a node is unlinked only by a predecessor that is not marked
+//!   * `table`, `hash` and the key do not change while a node is in a chain
+//!
+//! Readers are pinned and walk through marked nodes. They never help; inserters and removers do.
+//! Killed between the steps of a removal: any search by a later inserter or remover goes on
+//! where it stands, and the remover's log entry makes recovery do so.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const region_module = @import("region.zig");
+const version_module = @import("version.zig");
+const Region = region_module.Region;
+const Shm = sync.Shm;
+const Link = version_module.Link;
+const Head = version_module.Head;
+const NodeHeader = version_module.NodeHeader;
+const RelPtr = version_module.RelPtr;
+const nodeAt = version_module.nodeAt;
+const assert = std.debug.assert;
+
+/// A key as the map sees it: the key cell without padding, and its hash.
+pub const Key = struct {
+    table: u8,
+    /// u16 length and bytes for text, 4 or 8 bytes for integers.
+    cell: []const u8,
+    hash: u64,
+
+    pub fn of(table: u8, cell: []const u8) Key {
+        assert(cell.len <= version_module.key_cell_size_max);
+        return .{ .table = table, .cell = cell, .hash = hashOf(table, cell) };
+    }
+
+    inline fn tag(key: Key) u32 {
+        return @truncate(key.hash >> 32);
+    }
+};
+
+pub fn hashOf(table: u8, cell: []const u8) u64 {
+    if (cell.len == 4) return mix(std.mem.readInt(u32, cell[0..4], .little), table);
+    if (cell.len == 8) return mix(std.mem.readInt(u64, cell[0..8], .little), table);
+    return std.hash.Wyhash.hash(table, cell);
+}
+
+/// The finalizer of MurmurHash3 over an integer and the table.
+fn mix(value: u64, table: u8) u64 {
+    var x = value ^ (@as(u64, table) +% 1) *% 0x9e3779b97f4a7c15;
+    x = (x ^ (x >> 33)) *% 0xff51afd7ed558ccd;
+    x = (x ^ (x >> 33)) *% 0xc4ceb9fe1a85ec53;
+    return x ^ (x >> 33);
+}
+
+pub inline fn bucketOf(region: *const Region, hash: u64) *Shm(u32) {
+    return &region.buckets[@intCast(hash & region.bucket_mask)];
+}
+
+/// True if the node holds the key, whether the row lives or not.
+inline fn holds(node: *const NodeHeader, key: Key) bool {
+    if (node.hash != key.tag() or node.table != key.table) return false;
+    return std.mem.eql(u8, node.key(), key.cell);
+}
+
+/// The node of a key, or 0. The caller is pinned.
+pub fn find(region: *const Region, key: Key) RelPtr {
+    var at = bucketOf(region, key.hash).load(.acquire);
+    while (at != 0) {
+        const node = nodeAt(region, at);
+        const link = Link.from(node.next.load(.acquire));
+        if (holds(node, key) and !link.marked and
+            Head.from(node.head.load(.acquire)).state == .live) return at;
+        at = link.node;
+    }
+    return 0;
+}
+
+/// Like `find`, for a writer: takes removed nodes out of the chain on its way. Also gives the
+/// bucket's head as it was before the search, for `publish`.
+pub const Place = struct { node: RelPtr, first: RelPtr };
+
+pub fn findForWrite(region: *const Region, key: Key) Place {
+    const bucket = bucketOf(region, key.hash);
+    retry: while (true) {
+        const first = bucket.load(.acquire);
+        var at = first;
+        var previous: ?*NodeHeader = null;
+        while (at != 0) {
+            const node = nodeAt(region, at);
+            const link = Link.from(node.next.load(.acquire));
+            if (link.marked) {
+                if (!unlink(bucket, previous, at, link.node)) continue :retry;
+                if (previous == null) continue :retry; // the bucket's head changed
+                at = link.node;
+                continue;
+            }
+            if (holds(node, key)) {
+                if (Head.from(node.head.load(.acquire)).state == .live) {
+                    return .{ .node = at, .first = first };
+                }
+                mark(node);
+                continue :retry;
+            }
+            previous = node;
+            at = link.node;
+        }
+        return .{ .node = 0, .first = first };
+    }
+}
+
+fn unlink(bucket: *Shm(u32), previous: ?*NodeHeader, at: RelPtr, next: RelPtr) bool {
+    if (previous) |node| {
+        const expected = Link.to(at).bits();
+        return node.next.cas(expected, Link.to(next).bits(), .acq_rel, .acquire) == null;
+    }
+    return bucket.cas(at, next, .acq_rel, .acquire) == null;
+}
+
+/// Freezes a dead node's link.
+fn mark(node: *NodeHeader) void {
+    while (true) {
+        const word = node.next.load(.acquire);
+        var link = Link.from(word);
+        if (link.marked) return;
+        link.marked = true;
+        if (node.next.cas(word, link.bits(), .acq_rel, .acquire) == null) return;
+    }
+}
+
+/// Publishes a node that is complete apart from its link. False if the bucket changed since
+/// `first` was read: search again.
+pub fn publish(region: *const Region, key: Key, first: RelPtr, granule: RelPtr) bool {
+    const node = nodeAt(region, granule);
+    node.next.store(Link.to(first).bits(), .monotonic);
+    return bucketOf(region, key.hash).cas(first, granule, .acq_rel, .acquire) == null;
+}
+
+/// Takes a dead node out of its chain. Can be called again, and by several at once.
+pub fn remove(region: *const Region, granule: RelPtr) void {
+    const node = nodeAt(region, granule);
+    assert(Head.from(node.head.load(.monotonic)).state == .dead);
+    mark(node);
+    const bucket = bucketOf(region, hashOf(node.table, node.key()));
+    retry: while (true) {
+        var at = bucket.load(.acquire);
+        var previous: ?*NodeHeader = null;
+        while (at != 0) {
+            const here = nodeAt(region, at);
+            const link = Link.from(here.next.load(.acquire));
+            if (link.marked) {
+                if (!unlink(bucket, previous, at, link.node)) continue :retry;
+                if (at == granule) return;
+                at = link.node;
+                continue;
+            }
+            if (at == granule) continue :retry;
+            previous = here;
+            at = link.node;
+        }
+        return;
+    }
+}
+
+/// Writes the key and an empty link into a node block that is not published.
+pub fn initNode(node: *NodeHeader, key: Key, head: Head) void {
+    node.head.store(head.bits(), .monotonic);
+    node.next.store(Link.to(0).bits(), .monotonic);
+    node.hash = key.tag();
+    node.table = key.table;
+    node.key_size = @intCast(key.cell.len);
+    node.reserved = 0;
+    const bytes: [*]u8 = @ptrCast(node);
+    sync.copyIn(bytes + @sizeOf(NodeHeader), key.cell.ptr, key.cell.len);
+}
+
+test "hashOf: tables with the same key fall apart" {
+    const cell = [_]u8{ 7, 0, 0, 0 };
+    try std.testing.expect(hashOf(0, &cell) != hashOf(1, &cell));
+}

@@ -1,0 +1,217 @@
+//! Transactions of one statement: each call pins, does its work, and lets go. A kicked one tries
+//! again inside.
+
+const std = @import("std");
+const sync = @import("sync");
+const region_module = @import("region.zig");
+const gate = @import("gate.zig");
+const ring = @import("commit_ring.zig");
+const pk_map = @import("pk_map.zig");
+const session_module = @import("session.zig");
+const slabs = @import("slabs.zig");
+const transaction = @import("transaction.zig");
+const vacuum = @import("vacuum.zig");
+const version_module = @import("version.zig");
+const waiting = @import("waiting.zig");
+const Region = region_module.Region;
+const Session = session_module.Session;
+const Position = version_module.Position;
+const Write = transaction.Write;
+const Outcome = transaction.Outcome;
+const Error = session_module.Error;
+
+pub const Result = struct {
+    outcome: Outcome,
+    /// The commit position when the outcome is done.
+    position: Position = 0,
+};
+
+/// Writes one row as a transaction of its own.
+pub fn write(session: *Session, one: *const Write) Error!Result {
+    while (true) {
+        const result = attempt(session, one) catch |err| switch (err) {
+            error.RegionFull => if (reclaim(session)) continue else return err,
+            else => return err,
+        };
+        if (result.outcome != .kicked) return result;
+        backOff(session);
+    }
+}
+
+fn attempt(session: *Session, one: *const Write) Error!Result {
+    admit(session);
+    try session.reserveLog(4);
+    var installer: transaction.Installer = .begin(session, .sequencing);
+    const outcome = installer.install(one) catch |err| {
+        installer.abort();
+        return err;
+    };
+    if (outcome != .done) {
+        installer.abort();
+        return .{ .outcome = outcome };
+    }
+    return switch (try installer.commit(null)) {
+        .committed => |position| .{ .outcome = .done, .position = position },
+        .conflict => .{ .outcome = .conflict },
+        .kicked => .{ .outcome = .kicked },
+    };
+}
+
+/// Where a statement over several rows failed.
+pub const ManyResult = struct {
+    outcome: Outcome,
+    position: Position = 0,
+    /// Index of the row that caused an outcome other than done.
+    failed: usize = 0,
+};
+
+/// Writes rows in one transaction. `writes` is sorted in place, and no key may stand there twice.
+pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
+    std.sort.pdq(Write, writes, {}, before);
+    while (true) {
+        const result = attemptMany(session, writes) catch |err| switch (err) {
+            error.RegionFull => if (reclaim(session)) continue else return err,
+            else => return err,
+        };
+        if (result.outcome != .kicked) return result;
+        backOff(session);
+    }
+}
+
+/// The one order in which all transactions install, so that no two wait for each other.
+pub fn before(_: void, a: Write, b: Write) bool {
+    if (a.table.id != b.table.id) return a.table.id < b.table.id;
+    if (a.key.hash != b.key.hash) return a.key.hash < b.key.hash;
+    return std.mem.lessThan(u8, a.key.cell, b.key.cell);
+}
+
+fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
+    admit(session);
+    try reserve(session, writes);
+    var installer: transaction.Installer = .begin(session, .installing);
+    for (writes, 0..) |*one, index| {
+        const outcome = installer.install(one) catch |err| {
+            installer.abort();
+            return err;
+        };
+        if (outcome == .done) continue;
+        installer.abort();
+        return .{ .outcome = outcome, .failed = index };
+    }
+    return switch (try installer.commit(null)) {
+        .committed => |position| .{ .outcome = .done, .position = position },
+        .conflict => .{ .outcome = .conflict },
+        .kicked => .{ .outcome = .kicked },
+    };
+}
+
+/// Takes everything that installing needs before anything is shared, so that a full region is found
+/// while there is nothing to undo.
+pub fn reserve(session: *Session, writes: []const Write) Error!void {
+    try session.reserveLog(writes.len * 2 + 2);
+    var at: usize = 0;
+    while (at < writes.len) {
+        const table = writes[at].table;
+        var end = at;
+        while (end < writes.len and writes[end].table == table) end += 1;
+        try reserveTable(session, writes[at..end]);
+        at = end;
+    }
+}
+
+fn reserveTable(session: *Session, writes: []const Write) Error!void {
+    const table = writes[0].table;
+    const id: u8 = @intCast(table.id);
+    const node_granules = version_module.nodeGranules(transaction.keyCellSize(table));
+    const nodes = try session.allocator.pool(.of(.node, id, node_granules));
+    try nodes.reserve(&session.allocator, try newRows(session, writes));
+    // The size of an update's image is known when its base is; most rows have one size.
+    const fixed = std.mem.alignForward(usize, table.fixed_size, 8);
+    var by_size: [64]u32 = @splat(0);
+    for (writes) |*one| {
+        const size: usize = switch (one.operation) {
+            .insert, .upsert => one.image.size,
+            .update, .apply => fixed,
+            .delete => 0,
+        };
+        by_size[classOf(size)] += 1;
+    }
+    for (by_size, 0..) |count, class| {
+        if (count == 0) continue;
+        const kind: slabs.SlabKind = .{
+            .class = .version,
+            .table = id,
+            .size = @intCast(class),
+        };
+        const pool = try session.allocator.pool(kind);
+        try pool.reserve(&session.allocator, count);
+    }
+}
+
+fn classOf(payload_size: usize) u8 {
+    return slabs.sizeClassFor(version_module.versionGranules(payload_size));
+}
+
+/// Rows that have no node now. More may be needed when others delete meanwhile; fewer are the rule.
+fn newRows(session: *Session, writes: []const Write) Error!u64 {
+    session.pin();
+    defer session.unpin();
+    var count: u64 = 0;
+    for (writes) |*one| {
+        if (one.operation != .insert and one.operation != .upsert) continue;
+        if (pk_map.find(session.region, one.key) == 0) count += 1;
+    }
+    return count;
+}
+
+/// Waits before anything is held: at the gate, and while the ring is nearly full.
+pub fn admit(session: *Session) void {
+    const region = session.region;
+    if (region.control.shared.gate.load(.monotonic) != 0) gate.pass(region);
+    const cells = ring.cellCount(region);
+    const margin = @min(region_module.row_count_row, cells / 4);
+    if (!isCrowded(region, cells, margin)) return;
+    session.pin();
+    defer session.unpin();
+    var wait: waiting.Wait = .{};
+    while (isCrowded(region, cells, margin)) wait.drain(region);
+}
+
+inline fn isCrowded(region: *const Region, cells: u64, margin: u64) bool {
+    const next = region.control.next.word.load(.acquire);
+    return next - ring.drainedPosition(region) + margin >= cells and
+        next != ring.drainedPosition(region);
+}
+
+/// Frees what can be freed when the region is full. False if nothing was, even after waiting for
+/// others' pins to move on.
+fn reclaim(session: *Session) bool {
+    const region = session.region;
+    for (0..reclaim_rounds) |round| {
+        session.pin();
+        var wait: waiting.Wait = .{};
+        if (ring.drainDecided(region, ring.cellCount(region)) == 0) wait.drain(region);
+        session.unpin();
+        vacuum.burnPosition(region);
+        session.pin();
+        _ = ring.drainDecided(region, ring.cellCount(region));
+        session.unpin();
+        vacuum.advanceHorizon(region);
+        session.pin();
+        const freed = vacuum.drain(session, std.math.maxInt(u32));
+        session.unpin();
+        if (freed > 0) return true;
+        if (session.log.isEmpty()) return false;
+        if (round > 2) sync.sleepNs(std.time.ns_per_ms);
+    }
+    return false;
+}
+
+const reclaim_rounds = 10;
+
+/// A short random pause, so that two who kick each other do not meet again.
+fn backOff(session: *Session) void {
+    const longest = @min(session.slot.patience.load(.monotonic), 20_000);
+    const micros = session.random.next() % (@as(u64, longest) / 8 + 1);
+    sync.sleepNs(micros * std.time.ns_per_us);
+}

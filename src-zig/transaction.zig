@@ -1,0 +1,714 @@
+//! Installing versions and committing them.
+//!
+//! Writes are linked only at commit. A transaction of one statement goes straight to state
+//! sequencing; one of several statements installs its rows in key order in state installing, then
+//! moves on. After that both take a position, decide their cell, stamp, and end:
+//!
+//!     pin | word | log entry -> block in use -> content -> head swap ... | position | guard swap
+//!         | validate | cell swap = COMMIT | stamp | entries done | word idle | unpin
+//!
+//! Invariants:
+//!
+//!   * a log entry stands before its block is in use, and names `old` before the head swap
+//!   * the head swap is the row's write lock: whoever wants the row next resolves our version
+//!   * nothing waits in state sequencing once a head is swapped
+//!   * the slot's sequence goes up only after every version is stamped or aborted
+//!
+//! Killed before the cell swap: `rollback` by recovery; after it: `rollForward`. Both can be
+//! repeated and are the same code that the living owner runs.
+
+const std = @import("std");
+const sync = @import("sync");
+const limits = @import("limits.zig");
+const region_module = @import("region.zig");
+const version_module = @import("version.zig");
+const slabs = @import("slabs.zig");
+const slot_log = @import("slot_log.zig");
+const ring = @import("commit_ring.zig");
+const pk_map = @import("pk_map.zig");
+const row_count = @import("row_count.zig");
+const row_module = @import("row.zig");
+const row_merge = @import("row_merge.zig");
+const table_info = @import("table_info.zig");
+const vacuum = @import("vacuum.zig");
+const session_module = @import("session.zig");
+const waiting = @import("waiting.zig");
+const Region = region_module.Region;
+const Session = session_module.Session;
+const RowRef = row_module.RowRef;
+const TableInfo = table_info.TableInfo;
+const Version = version_module.Version;
+const Flags = version_module.Flags;
+const Head = version_module.Head;
+const Xmin = version_module.Xmin;
+const Position = version_module.Position;
+const RelPtr = version_module.RelPtr;
+const Key = pk_map.Key;
+const Entry = slot_log.Entry;
+const versionAt = version_module.versionAt;
+const nodeAt = version_module.nodeAt;
+const assert = std.debug.assert;
+
+pub const Error = session_module.Error;
+
+pub const Operation = enum { insert, upsert, update, delete, apply };
+
+/// One row to write.
+pub const Write = struct {
+    table: *const TableInfo,
+    operation: Operation,
+    key: Key,
+    /// The whole row (insert, upsert) or the columns of `mask` (update).
+    image: RowRef = undefined,
+    mask: u64 = 0,
+    expressions: []const row_merge.Expression = &.{},
+    /// The version that this row must still have below ours, when the transaction has read it.
+    expected: Expected = .any,
+};
+
+pub const Expected = union(enum) { any, version: RelPtr };
+
+pub const Outcome = enum {
+    done,
+    duplicate_key,
+    not_found,
+    /// The row is not what the transaction has read.
+    conflict,
+    /// Somebody lost patience with us. Nothing of the attempt is left; try again.
+    kicked,
+    type_mismatch,
+    out_of_range,
+    not_a_number,
+};
+
+/// A transaction from its first installed row to its end.
+pub const Installer = struct {
+    session: *Session,
+    state: ring.State,
+    /// The newest version, from which the others follow by `txn_next`.
+    last: RelPtr = 0,
+    table: u8 = 0,
+    multi: bool = false,
+    /// Log entries of this transaction; they are the newest ones of the log.
+    entries: u64 = 0,
+    prepared: ?Prepared = null,
+    prepared_node: ?PreparedNode = null,
+
+    const Prepared = struct { block: slabs.Block, entry: *Entry, pool: *slabs.Pool };
+    const PreparedNode = struct { block: slabs.Block, entry: *Entry, pool: *slabs.Pool };
+
+    /// Pins and shows that a transaction runs. `state` is installing, or sequencing for a single row.
+    pub fn begin(session: *Session, state: ring.State) Installer {
+        session.pin();
+        const word = ring.SlotWord.of(session.sequence, state);
+        session.slot.word.store(word, .release);
+        return .{ .session = session, .state = state };
+    }
+
+    fn wasKicked(installer: *const Installer) bool {
+        const session = installer.session;
+        const word = ring.SlotWord.of(session.sequence, installer.state);
+        return session.slot.word.load(.acquire) != word;
+    }
+
+    /// Links a version of one row on top of its latest committed one. On an outcome other than done
+    /// nothing of this row is linked; the caller aborts or goes on.
+    pub fn install(installer: *Installer, write: *const Write) Error!Outcome {
+        const region = installer.session.region;
+        var wait: waiting.Wait = .{};
+        const slot = installer.session.slot;
+        slot.progress.store(slot.progress.raw +% 1, .monotonic);
+        while (true) {
+            const place = pk_map.findForWrite(region, write.key);
+            if (place.node == 0) {
+                if (try installer.installNew(write, place.first)) |outcome| return outcome;
+                continue;
+            }
+            installer.discardNode();
+            const node = nodeAt(region, place.node);
+            const head = Head.from(node.head.load(.acquire));
+            if (head.state == .dead) continue;
+            const base = switch (ring.resolve(region, versionAt(region, head.version))) {
+                .committed => head.version,
+                .aborted => versionAt(region, head.version).prev.load(.acquire),
+                else => |resolution| {
+                    if (installer.wasKicked()) {
+                        installer.discardVersion();
+                        return .kicked;
+                    }
+                    installer.session.counters.waits += 1;
+                    wait.writer(region, resolution);
+                    continue;
+                },
+            };
+            if (try installer.installOn(write, place.node, head, base)) |outcome| return outcome;
+        }
+    }
+
+    /// The key has no node: links a new one that holds the row's first version. Null: look again.
+    fn installNew(installer: *Installer, write: *const Write, first: RelPtr) Error!?Outcome {
+        switch (write.operation) {
+            .insert, .upsert => {},
+            .update, .delete, .apply => {
+                installer.discardVersion();
+                return .not_found;
+            },
+        }
+        if (write.expected == .version and write.expected.version != 0) return .conflict;
+        const region = installer.session.region;
+        if (installer.prepared_node == null) {
+            installer.discardVersion(); // its entry must follow the node's
+            try installer.prepareNode(write.key, write.table);
+        }
+        const node = installer.prepared_node.?;
+        const image = write.image;
+        try installer.prepareVersion(write, image.size, .insert);
+        const prepared = installer.prepared.?;
+        prepared.entry.row = node.block.granule;
+        const head = Head.to(prepared.block.granule, prepared.block.generation);
+        pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
+        installer.fill(write, image, write.table.allColumns(), .{
+            .base = 0,
+            .node = node.block.granule,
+            .flags = Flags.insert,
+        });
+        sync.step();
+        if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
+        installer.installed(write);
+        installer.prepared_node = null;
+        return .done;
+    }
+
+    /// The key has a node whose latest committed version is `base` (0: none). Null: look again.
+    fn installOn(
+        installer: *Installer,
+        write: *const Write,
+        node: RelPtr,
+        head: Head,
+        base: RelPtr,
+    ) Error!?Outcome {
+        const region = installer.session.region;
+        const below: ?*Version = if (base == 0) null else versionAt(region, base);
+        const lives = below != null and !below.?.isTombstone();
+        if (installer.refuse(write, base, lives)) |outcome| {
+            installer.discardVersion();
+            return outcome;
+        }
+        var image = write.image;
+        var dirty = write.table.allColumns();
+        switch (write.operation) {
+            .insert, .upsert => {},
+            .delete => image = .{ .payload = undefined, .null_mask = 0, .version = 0, .size = 0 },
+            .update, .apply => {
+                const outcome = try installer.buildImage(write, below.?, &image, &dirty);
+                if (outcome != .done) {
+                    installer.discardVersion();
+                    return outcome;
+                }
+            },
+        }
+        const kind: slot_log.Kind = if (base == 0) .insert else .update;
+        try installer.prepareVersion(write, image.size, kind);
+        const prepared = installer.prepared.?;
+        prepared.entry.row = node;
+        prepared.entry.old = base;
+        prepared.entry.old_generation = if (base == 0) 0 else slabs.generationOf(region, base);
+        var flags: u8 = if (lives) 0 else Flags.insert;
+        if (write.operation == .delete) flags |= Flags.tombstone;
+        installer.fill(write, image, dirty, .{ .base = base, .node = node, .flags = flags });
+        sync.step();
+        const new = Head.to(prepared.block.granule, prepared.block.generation).bits();
+        const anchor = nodeAt(region, node);
+        if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
+        installer.installed(write);
+        return .done;
+    }
+
+    fn refuse(installer: *const Installer, write: *const Write, base: RelPtr, lives: bool) ?Outcome {
+        _ = installer;
+        switch (write.expected) {
+            .any => {},
+            .version => |expected| {
+                const seen = if (lives) base else 0;
+                if (seen != expected and !sync.mutated(.no_validation)) return .conflict;
+            },
+        }
+        return switch (write.operation) {
+            .insert => if (lives) .duplicate_key else null,
+            .update, .delete, .apply => if (lives) null else .not_found,
+            .upsert => null,
+        };
+    }
+
+    /// The new image of an update, in the session's private memory.
+    fn buildImage(
+        installer: *Installer,
+        write: *const Write,
+        below: *Version,
+        image: *RowRef,
+        dirty: *u64,
+    ) Error!Outcome {
+        const size = below.payloadSize();
+        if (size < write.table.fixed_size or size > write.table.payload_size_max) {
+            return error.Corrupt;
+        }
+        const base: RowRef = .{
+            .payload = @alignCast(below.payload()),
+            .null_mask = below.null_mask,
+            .version = 0,
+            .size = @intCast(size),
+        };
+        const buffer = try installer.session.imageBuffer(write.table.payload_size_max);
+        const patch = if (write.operation == .update) write.image else base;
+        image.* = row_merge.merge(write.table, base, patch, write.mask, buffer);
+        dirty.* = write.mask;
+        if (write.operation == .update) return .done;
+        dirty.* = row_merge.apply(write.table, image, buffer, write.expressions) catch |err| {
+            return switch (err) {
+                error.TypeMismatch => .type_mismatch,
+                error.OutOfRange => .out_of_range,
+                error.NotANumber => .not_a_number,
+            };
+        };
+        return .done;
+    }
+
+    /// A block for the version, in use, named by an entry. Keeps the one of the last try if it fits.
+    fn prepareVersion(
+        installer: *Installer,
+        write: *const Write,
+        payload_size: usize,
+        kind: slot_log.Kind,
+    ) Error!void {
+        const session = installer.session;
+        const granules = version_module.versionGranules(payload_size);
+        const table: u8 = @intCast(write.table.id);
+        const pool = try session.allocator.pool(.of(.version, table, granules));
+        if (installer.prepared) |prepared| {
+            if (prepared.pool == pool and prepared.entry.kind == kind) return;
+            installer.discardVersion();
+        }
+        if (kind == .insert and installer.prepared_node == null) {
+            // An insert's entry follows one for its node: rolled back, it may have to remove it.
+            _ = installer.log(.nop, table, .{ .granule = 0, .generation = 0 });
+        }
+        session.allocator.use_reserve = write.operation == .delete;
+        const block = try pool.take(&session.allocator);
+        const entry = installer.log(kind, table, block);
+        sync.step();
+        block.use(session.region);
+        installer.prepared = .{ .block = block, .entry = entry, .pool = pool };
+    }
+
+    fn prepareNode(installer: *Installer, key: Key, table: *const TableInfo) Error!void {
+        const session = installer.session;
+        const granules = version_module.nodeGranules(keyCellSize(table));
+        const pool = try session.allocator.pool(.of(.node, key.table, granules));
+        const block = try pool.take(&session.allocator);
+        const entry = installer.log(.node_new, key.table, block);
+        sync.step();
+        block.use(session.region);
+        installer.prepared_node = .{ .block = block, .entry = entry, .pool = pool };
+    }
+
+    fn log(
+        installer: *Installer,
+        kind: slot_log.Kind,
+        table: u8,
+        block: slabs.Block,
+    ) *Entry {
+        installer.entries += 1;
+        return installer.session.append(.{
+            .kind = kind,
+            .table = table,
+            .block = block.granule,
+            .generation = block.generation,
+            .old = 0,
+            .old_generation = 0,
+            .row = 0,
+            .ts = .init(slot_log.ts_running),
+        });
+    }
+
+    const Place = struct { base: RelPtr, node: RelPtr, flags: u8 };
+
+    /// Writes the version. `xmin` comes first: see the invariants in `version.zig`.
+    fn fill(
+        installer: *Installer,
+        write: *const Write,
+        image: RowRef,
+        dirty: u64,
+        place: Place,
+    ) void {
+        const session = installer.session;
+        const version = versionAt(session.region, installer.prepared.?.block.granule);
+        const reference = Xmin.reference(session.slot_index, session.sequence);
+        if (!sync.mutated(.payload_before_txref)) version.xmin.store(reference, .release);
+        version.xmax.store(0, .monotonic);
+        version.prev.store(place.base, .monotonic);
+        version.txn_next.store(installer.last, .monotonic);
+        version.row.store(place.node, .monotonic);
+        version.table = @intCast(write.table.id);
+        version.flags = place.flags;
+        version.payload_words = @intCast(image.size / 8);
+        version.null_mask = image.null_mask;
+        version.dirty = dirty;
+        sync.copyIn(version.payload(), image.payload, image.size);
+        if (sync.mutated(.payload_before_txref)) version.xmin.store(reference, .release);
+    }
+
+    fn installed(installer: *Installer, write: *const Write) void {
+        const table: u8 = @intCast(write.table.id);
+        if (installer.last != 0 and installer.table != table) installer.multi = true;
+        installer.table = table;
+        installer.last = installer.prepared.?.block.granule;
+        installer.prepared = null;
+    }
+
+    /// Gives back a block that was prepared and not linked.
+    fn discardVersion(installer: *Installer) void {
+        const prepared = installer.prepared orelse return;
+        discard(installer.session, prepared.pool, prepared.block, prepared.entry);
+        installer.prepared = null;
+    }
+
+    fn discardNode(installer: *Installer) void {
+        const prepared = installer.prepared_node orelse return;
+        installer.discardVersion();
+        discard(installer.session, prepared.pool, prepared.block, prepared.entry);
+        installer.prepared_node = null;
+    }
+
+    fn discard(session: *Session, pool: *slabs.Pool, block: slabs.Block, entry: *Entry) void {
+        slabs.free(session.region, block.granule, block.generation);
+        entry.kind = .nop;
+        pool.putBack(session.region, block);
+    }
+
+    /// Takes a position and decides. `validation` is asked at the position, with all smaller ones
+    /// decided or waited for; null where there is nothing to validate.
+    pub fn commit(
+        installer: *Installer,
+        validation: ?Validation,
+    ) Error!CommitOutcome {
+        const session = installer.session;
+        const region = session.region;
+        installer.discardNode();
+        installer.discardVersion();
+        if (installer.last == 0) {
+            installer.abort();
+            return .{ .committed = ring.drainedPosition(region) };
+        }
+        if (installer.state == .installing and !installer.move(.sequencing)) {
+            return installer.lost();
+        }
+        const position = region.control.next.word.fetchAdd(1, .acq_rel) + 1;
+        session.slot.end.store(position, .release);
+        if (!installer.move(.sequenced)) {
+            awaitCell(region, position);
+            _ = ring.skipCell(region, position);
+            return installer.lost();
+        }
+        awaitCell(region, position);
+        if (validation) |check| if (!sync.mutated(.no_validation)) {
+            if (!try check.run(check.context, position)) {
+                _ = ring.skipCell(region, position);
+                installer.abort();
+                return .conflict;
+            }
+        };
+        if (!ring.decideCommitted(region, position, installer.last, installer.multi)) {
+            return installer.lost();
+        }
+        installer.stamp(position);
+        session.wasCommitted();
+        return .{ .committed = position };
+    }
+
+    fn lost(installer: *Installer) CommitOutcome {
+        installer.session.wasKicked();
+        installer.abort();
+        return .kicked;
+    }
+
+    /// Moves the slot word on, unless somebody kicked us.
+    fn move(installer: *Installer, to: ring.State) bool {
+        const session = installer.session;
+        const from = ring.SlotWord.of(session.sequence, installer.state);
+        const next = ring.SlotWord.of(session.sequence, to);
+        installer.state = to;
+        if (sync.mutated(.no_guard_cas) and to == .sequenced) {
+            session.slot.word.store(next, .release);
+            return true;
+        }
+        return session.slot.word.cas(from, next, .acq_rel, .acquire) == null;
+    }
+
+    /// Everything after the commit point. Plain stores are safe: we are pinned below the position.
+    fn stamp(installer: *Installer, position: Position) void {
+        const session = installer.session;
+        const region = session.region;
+        var at = installer.last;
+        while (at != 0) {
+            const version = versionAt(region, at);
+            const below = version.prev.load(.monotonic);
+            at = version.txn_next.load(.monotonic);
+            if (sync.mutated(.xmin_before_xmax)) version.xmin.store(position, .release);
+            if (below != 0) versionAt(region, below).xmax.store(position, .release);
+            version.xmin.store(position, .release);
+        }
+        settle(region, .owner, session.slot_index, session.sequence, installer.extent(), position);
+        session.slot.commits.store(session.slot.commits.raw +% 1, .monotonic);
+        end(session);
+    }
+
+    fn extent(installer: *const Installer) Extent {
+        return .{ .log = &installer.session.log, .count = installer.entries };
+    }
+
+    /// Undoes everything that was installed and ends the transaction.
+    pub fn abort(installer: *Installer) void {
+        const session = installer.session;
+        installer.discardNode();
+        installer.discardVersion();
+        if (installer.entries > 0) {
+            rollback(session.region, session.slot_index, installer.extent());
+        }
+        session.slot.aborts.store(session.slot.aborts.raw +% 1, .monotonic);
+        end(session);
+    }
+};
+
+/// Asked at the transaction's position whether what it has read still holds.
+pub const Validation = struct {
+    context: *anyopaque,
+    run: *const fn (context: *anyopaque, position: Position) Error!bool,
+};
+
+pub const CommitOutcome = union(enum) { committed: Position, conflict, kicked };
+
+/// Waits until the ring reaches a position. Nobody waits for us who does not kick.
+fn awaitCell(region: *const Region, position: Position) void {
+    var wait: waiting.Wait = .{};
+    while (ring.drainedPosition(region) + ring.cellCount(region) < position) wait.drain(region);
+}
+
+/// The slot is idle again under the next sequence; then a little vacuum, then the pin goes.
+fn end(session: *Session) void {
+    session.sequence += 1;
+    session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
+    _ = vacuum.drain(session, 3);
+    session.operations +%= 1;
+    const region = session.region;
+    if (session.operations % drain_interval == 0) _ = ring.drainDecided(region, 4 * drain_interval);
+    session.unpin();
+    if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
+    if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);
+}
+
+/// Commits between two rounds in which a committer drains the ring itself.
+const drain_interval = if (sync.sim) 1 << 30 else 64;
+/// Commits between two looks at all pins.
+const horizon_interval = if (sync.sim) 1 << 30 else 512;
+
+fn wakeDrainer(region: *const Region) void {
+    if (region.control.shared.drainer_sleeping.swap(0, .acq_rel) == 0) return;
+    _ = region.control.leader.wake.fetchAdd(1, .release);
+    sync.futexWake(&region.control.leader.wake, 1);
+}
+
+/// Which entries at the end of a log to look at. Those that are not of the running transaction are
+/// passed over, so "all" is always right; the living owner knows the number.
+pub const Extent = struct {
+    log: *const slot_log.Log,
+    count: u64,
+
+    pub fn all(log: *const slot_log.Log) Extent {
+        return .{ .log = log, .count = log.head - log.tail };
+    }
+
+    fn walk(extent: Extent) Running {
+        return .{ .walk = extent.log.backward(), .left = extent.count };
+    }
+
+    /// The running transaction's entries, newest first.
+    const Running = struct {
+        walk: slot_log.Log.Backward,
+        left: u64,
+
+        fn next(running: *Running) ?*Entry {
+            while (running.left > 0) {
+                running.left -= 1;
+                const entry = running.walk.next() orelse return null;
+                if (entry.ts.load(.monotonic) == slot_log.ts_running) return entry;
+            }
+            return null;
+        }
+    };
+};
+
+/// Marks the entries of a committed transaction as done and counts its rows. Its versions are
+/// stamped. Can be repeated: counting carries the sequence as a marker, and all of it happens
+/// before the first entry is marked.
+pub fn settle(
+    region: *const Region,
+    caller: row_count.Caller,
+    slot: u32,
+    sequence: u64,
+    extent: Extent,
+    position: Position,
+) void {
+    countRows(region, caller, slot, sequence, extent);
+    var running = extent.walk();
+    while (running.next()) |entry| {
+        switch (entry.kind) {
+            .insert, .node_new => entry.kind = .nop,
+            .update, .nop => {},
+            .node_retire, .version_retire => unreachable,
+        }
+        entry.ts.store(position, .release);
+    }
+}
+
+fn countRows(
+    region: *const Region,
+    caller: row_count.Caller,
+    slot: u32,
+    sequence: u64,
+    extent: Extent,
+) void {
+    var running = extent.walk();
+    var table: ?u16 = null;
+    var change: i32 = 0;
+    while (running.next()) |entry| {
+        const difference = rowDifference(region, entry) orelse continue;
+        if (table != null and table.? != entry.table) {
+            return countTables(region, caller, slot, sequence, extent);
+        }
+        table = entry.table;
+        change += difference;
+    }
+    const only = table orelse return;
+    row_count.add(region, caller, @intCast(only), slot, sequence, change);
+}
+
+fn countTables(
+    region: *const Region,
+    caller: row_count.Caller,
+    slot: u32,
+    sequence: u64,
+    extent: Extent,
+) void {
+    var sums: [limits.table_count_max]?i32 = @splat(null);
+    var running = extent.walk();
+    while (running.next()) |entry| {
+        const difference = rowDifference(region, entry) orelse continue;
+        if (entry.table < sums.len) sums[entry.table] = (sums[entry.table] orelse 0) + difference;
+    }
+    for (sums, 0..) |sum, table| {
+        const change = sum orelse continue;
+        row_count.add(region, caller, @intCast(table), slot, sequence, change);
+    }
+}
+
+/// +1 for a row that began to live, -1 for one that ended, null for no change.
+fn rowDifference(region: *const Region, entry: *const Entry) ?i32 {
+    switch (entry.kind) {
+        .insert, .update => {},
+        else => return null,
+    }
+    const flags = versionAt(region, entry.block).flags;
+    const began = flags & Flags.insert != 0;
+    const ended = flags & Flags.tombstone != 0;
+    if (began == ended) return null;
+    return if (began) 1 else -1;
+}
+
+/// Takes the versions of an undecided transaction off their rows and retires them. The caller owns
+/// the slot, or has the right to recover it; no cell of it can become committed. Can be repeated.
+pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
+    var running = extent.walk();
+    while (running.next()) |entry| {
+        switch (entry.kind) {
+            .update => unlinkUpdate(region, entry),
+            .insert => {
+                var older = running.walk;
+                unlinkInsert(region, slot, entry, older.next().?);
+            },
+            .nop, .node_new, .node_retire, .version_retire => {},
+        }
+    }
+    sync.fence();
+    const ts = vacuum.retirePosition(region);
+    running = extent.walk();
+    while (running.next()) |entry| {
+        switch (entry.kind) {
+            .update => {
+                // A tombstone that we stood on may have been passed over by its own vacuum.
+                if (entry.old != 0 and !versionAt(region, entry.old).isTombstone()) entry.old = 0;
+                entry.kind = .version_retire;
+            },
+            .insert => {
+                entry.old = 0;
+                entry.kind = .version_retire;
+            },
+            .node_new => {
+                entry.old = 0;
+                entry.kind = .node_retire;
+            },
+            .nop, .node_retire, .version_retire => {},
+        }
+        entry.ts.store(ts, .release);
+    }
+}
+
+fn blockInUse(region: *const Region, granule: u32, generation: u32) bool {
+    const state = slabs.stateOf(region, granule).load(.acquire);
+    return state == slabs.State.used(generation);
+}
+
+fn unlinkUpdate(region: *const Region, entry: *Entry) void {
+    if (!blockInUse(region, entry.block, entry.generation)) return;
+    if (entry.old != 0 and entry.row != 0) {
+        // Fails if a later installer put its own version in our place: then we are off already.
+        const ours = Head.to(entry.block, entry.generation).bits();
+        const before = Head.to(entry.old, entry.old_generation).bits();
+        _ = nodeAt(region, entry.row).head.cas(ours, before, .acq_rel, .acquire);
+    }
+    versionAt(region, entry.block).xmin.store(Xmin.aborted, .release);
+}
+
+/// `companion` is the entry before: the new node, or an empty one when the node was there.
+fn unlinkInsert(region: *const Region, slot: u32, entry: *Entry, companion: *Entry) void {
+    if (!blockInUse(region, entry.block, entry.generation)) return;
+    if (entry.row != 0 and companion.ts.load(.monotonic) == slot_log.ts_running) {
+        companion.block = entry.row;
+        companion.generation = slabs.generationOf(region, entry.row);
+        companion.old = 0;
+        companion.row = entry.row;
+        companion.kind = .node_retire;
+        sync.step();
+        const ours = Head.to(entry.block, entry.generation).bits();
+        vacuum.finishRemoval(region, slot, companion, ours);
+    }
+    versionAt(region, entry.block).xmin.store(Xmin.aborted, .release);
+}
+
+/// Bytes of the key cell in a node of the table.
+pub fn keyCellSize(table: *const TableInfo) usize {
+    const column = &table.columns[table.primary_key];
+    return if (column.kind == .text) 2 + @as(usize, column.capacity) else column.cell_size;
+}
+
+/// The key cell of a row image, without padding. The text length is clipped to the capacity.
+pub fn keyOf(table: *const TableInfo, payload: []const u8) Key {
+    const column = &table.columns[table.primary_key];
+    return Key.of(@intCast(table.id), keyCell(column, payload[column.offset..]));
+}
+
+/// The key cell that stands at the beginning of `bytes`.
+pub fn keyCell(column: *const table_info.ColumnInfo, bytes: []const u8) []const u8 {
+    if (column.kind != .text) return bytes[0..column.cell_size];
+    const length = std.mem.readInt(u16, bytes[0..2], .little);
+    return bytes[0 .. 2 + @as(usize, @min(length, column.capacity))];
+}

@@ -1,0 +1,155 @@
+//! Vacuum: publishing the epoch, computing the horizon, and draining slot logs.
+//!
+//! There is no collector: each session frees what its own log names, a few entries with each
+//! commit. An entry is ripe when its position is at or below the horizon, that is, when
+//! no pin is left from before it.
+//!
+//! What is unlinked now is retired at drained + 1, not at drained: a reader that pins the
+//! present epoch may have seen it.
+//!
+//! Killed anywhere: the entry still stands at the tail, or is passed. Each step can be repeated,
+//! because a block's generation tells whether it was freed.
+
+const std = @import("std");
+const sync = @import("sync");
+const region_module = @import("region.zig");
+const version_module = @import("version.zig");
+const slabs = @import("slabs.zig");
+const slot_log = @import("slot_log.zig");
+const ring = @import("commit_ring.zig");
+const pk_map = @import("pk_map.zig");
+const session_module = @import("session.zig");
+const Region = region_module.Region;
+const Session = session_module.Session;
+const Head = version_module.Head;
+const Position = version_module.Position;
+const Entry = slot_log.Entry;
+const versionAt = version_module.versionAt;
+const nodeAt = version_module.nodeAt;
+
+/// Publishes the decided prefix as the epoch and moves the horizon up to the oldest pin. Any process
+/// may call it at any time.
+pub fn advanceHorizon(region: *const Region) void {
+    const shared = &region.control.shared;
+    const decided = if (sync.mutated(.epoch_from_next))
+        region.control.next.word.load(.acquire)
+    else
+        ring.drainedPosition(region);
+    _ = shared.epoch.fetchMax(decided, .seq_cst);
+    sync.fence(); // the Dekker partner of `Session.pin`
+    var oldest = decided;
+    for (region.slots) |*slot| {
+        const pinned = session_module.Pin.epoch(slot.pin.load(.acquire)) orelse continue;
+        oldest = @min(oldest, pinned);
+    }
+    _ = shared.horizon.fetchMax(oldest, .release);
+}
+
+/// Skips one position on purpose, so that `drained` moves when nobody commits and what was retired
+/// at drained + 1 ripens.
+pub fn burnPosition(region: *const Region) void {
+    const position = region.control.next.word.fetchAdd(1, .acq_rel) + 1;
+    _ = ring.skipCell(region, position);
+}
+
+/// The position at which something unlinked just now may be freed. The caller has a full barrier
+/// between the unlinking and this.
+pub fn retirePosition(region: *const Region) Position {
+    if (sync.mutated(.free_at_abort)) return 1;
+    const drained = ring.drainedPosition(region);
+    return if (sync.mutated(.retire_without_plus_one)) drained else drained + 1;
+}
+
+/// Frees what the oldest ripe entries of the session's log name, at most `count` entries. The session
+/// is pinned and runs no transaction. Returns the entries passed.
+pub fn drain(session: *Session, count: u32) u32 {
+    const region = session.region;
+    const horizon = region.control.shared.horizon.load(.acquire);
+    var passed: u32 = 0;
+    while (passed < count and !session.log.isEmpty()) {
+        const entry = session.log.oldest();
+        const ts = entry.ts.load(.acquire);
+        if (ts > horizon) break; // running and unfinished entries are not ripe either
+        if (ts == slot_log.ts_running) break;
+        switch (entry.kind) {
+            // Drained at commit already, or nothing to do.
+            .nop, .insert, .node_new => {},
+            .update => {
+                // Room for the entry of a node removal, without allocating: the chunk that the
+                // tail leaves pays for the one that the head opens.
+                const tombstone: Block = .{ .at = entry.block, .generation = entry.generation };
+                if (removeDeletedRow(session, entry, tombstone, horizon) != .done) break;
+                slabs.free(region, entry.old, entry.old_generation);
+            },
+            .node_retire => {
+                slabs.free(region, entry.block, entry.generation);
+                if (entry.old != 0) slabs.free(region, entry.old, entry.old_generation);
+            },
+            .version_retire => {
+                const below: Block = .{ .at = entry.old, .generation = entry.old_generation };
+                if (below.at != 0) switch (removeDeletedRow(session, entry, below, horizon)) {
+                    .done => {},
+                    .no_room => break,
+                    .not_ripe => {
+                        entry.ts.store(ring.drainedPosition(region) + 1, .release);
+                        break;
+                    },
+                };
+                slabs.free(region, entry.block, entry.generation);
+            },
+        }
+        sync.step();
+        session.dropOldest();
+        passed += 1;
+    }
+    return passed;
+}
+
+const Block = struct { at: u32, generation: u32 };
+const Removal = enum { done, no_room, not_ripe };
+
+/// If `block` is a tombstone and still the newest version of the entry's row, takes the row's node
+/// away. `no_room` in the log, or a tombstone that some reader may still look behind: the
+/// entry stays.
+fn removeDeletedRow(session: *Session, entry: *Entry, block: Block, horizon: Position) Removal {
+    const region = session.region;
+    const state = slabs.stateOf(region, block.at).load(.acquire);
+    if (state != slabs.State.used(block.generation)) return .done;
+    const version = versionAt(region, block.at);
+    if (!version.isTombstone()) return .done;
+    const node_granule = entry.row;
+    const node = nodeAt(region, node_granule);
+    const expected = Head.to(block.at, block.generation).bits();
+    if (node.head.load(.acquire) != expected) return .done;
+    if (version.xmin.load(.acquire) > horizon) return .not_ripe;
+    session.reserveLog(1) catch return .no_room;
+    const removal = session.append(.{
+        .kind = .node_retire,
+        .table = entry.table,
+        .block = node_granule,
+        .generation = slabs.generationOf(region, node_granule),
+        .old = block.at,
+        .old_generation = block.generation,
+        .row = node_granule,
+        .ts = .init(slot_log.ts_unfinished),
+    });
+    finishRemoval(session.region, session.slot_index, removal, expected);
+    return .done;
+}
+
+/// Makes the node of a removal entry dead, if its head is still `expected`, and takes it out of its
+/// chain. The entry has ts unfinished. Can be repeated.
+pub fn finishRemoval(region: *const Region, slot: u32, entry: *Entry, expected: u64) void {
+    const node = nodeAt(region, entry.block);
+    const dead = Head.dead(slot).bits();
+    const seen = node.head.cas(expected, dead, .acq_rel, .acquire);
+    if (seen == null or seen.? == dead) {
+        pk_map.remove(region, entry.block);
+        sync.fence();
+        entry.ts.store(retirePosition(region), .release);
+    } else {
+        // Somebody wrote on top: the row lives, and its node with it.
+        entry.kind = .nop;
+        entry.ts.store(1, .release);
+    }
+}

@@ -1,0 +1,119 @@
+//! Waiting for another transaction, and losing patience with it.
+//!
+//! The ladder: spin, yield the processor, sleep. Whoever waits measures by its own clock since it
+//! first saw what it waits for; no deadline stands in shared memory. When the other shows no
+//! progress for its slot's patience, the waiter aborts it by a compare-and-swap on its slot word or
+//! its cell, which is safe whether it lives or not.
+//!
+//! Wait-for edges: installing -> (installing with a smaller key | sequenced), sequenced ->
+//! sequenced with a smaller position | sequencing | drainer. Sequencing waits for nobody once it
+//! holds a head. No cycle; and every edge ends in a kick.
+
+const std = @import("std");
+const sync = @import("sync");
+const region_module = @import("region.zig");
+const version_module = @import("version.zig");
+const ring = @import("commit_ring.zig");
+const session_module = @import("session.zig");
+const Region = region_module.Region;
+
+const spins = if (sync.sim) 1 else 64;
+const yields = if (sync.sim) 1 else 20;
+const sleep_ns_min: u64 = 50 * std.time.ns_per_us;
+const sleep_ns_max: u64 = 1 * std.time.ns_per_ms;
+/// A transaction that makes progress but installs for longer than this is kicked all the same.
+const install_ns_max = 1 * std.time.ns_per_s;
+
+/// One wait, from the first look to the end.
+pub const Wait = struct {
+    rounds: u32 = 0,
+    /// What is waited for; another value starts the clock again.
+    identity: u64 = 0,
+    progress: u32 = 0,
+    started_ns: u64 = 0,
+    progressed_ns: u64 = 0,
+
+    /// Waits a little for the writer that `resolution` names, or kicks it.
+    pub fn writer(
+        wait: *Wait,
+        region: *const Region,
+        resolution: ring.Resolution,
+    ) void {
+        switch (resolution) {
+            .later, .unknown => |reference| {
+                const slot = &region.slots[reference.slot];
+                const patience = slot.patience.load(.monotonic);
+                if (!wait.isOver(reference.word, slot.progress.load(.monotonic), patience)) return;
+                if (ring.kickSlot(region, reference)) countKick(region);
+            },
+            .undecided, .not_yet => |sequenced| {
+                const slot = &region.slots[sequenced.slot];
+                const patience = slot.patience.load(.monotonic);
+                const progress = slot.progress.load(.monotonic);
+                if (resolution == .not_yet) _ = ring.drainDecided(region, 64);
+                if (!wait.isOver(sequenced.position, progress, patience)) return;
+                const position = if (resolution == .not_yet)
+                    ring.drainedPosition(region) + 1
+                else
+                    sequenced.position;
+                if (ring.skipCell(region, position)) countKick(region);
+            },
+            .committed, .aborted => {},
+        }
+    }
+
+    /// Waits a little for the oldest position that is not drained, or skips it.
+    pub fn drain(wait: *Wait, region: *const Region) void {
+        if (ring.drainDecided(region, 256) > 0) {
+            wait.* = .{};
+            return;
+        }
+        const position = ring.drainedPosition(region) + 1;
+        if (position > region.control.next.word.load(.acquire)) return;
+        const patience = session_module.patience_us_min;
+        if (!wait.isOver(position, progressOf(region, position), patience)) return;
+        if (ring.skipCell(region, position)) countKick(region);
+    }
+
+    fn isOver(wait: *Wait, identity: u64, progress: u32, patience_us: u32) bool {
+        wait.rounds += 1;
+        if (wait.rounds <= spins) {
+            sync.spinHint();
+            return false;
+        }
+        if (wait.rounds <= spins + yields) {
+            sync.yield();
+            return false;
+        }
+        const before = sync.nowNs();
+        if (wait.identity != identity or wait.started_ns == 0) {
+            wait.identity = identity;
+            wait.started_ns = before;
+            wait.progressed_ns = before;
+            wait.progress = progress;
+        } else if (wait.progress != progress) {
+            wait.progress = progress;
+            wait.progressed_ns = before;
+        }
+        const patience_ns = @as(u64, patience_us) * std.time.ns_per_us;
+        if (before - wait.progressed_ns >= patience_ns) return true;
+        if (before - wait.started_ns >= @max(install_ns_max, patience_ns)) return true;
+        const doublings: u6 = @intCast(@min(wait.rounds - spins - yields, 5));
+        sync.sleepNs(@min(sleep_ns_min << doublings, sleep_ns_max));
+        return false;
+    }
+};
+
+/// Progress of the slot that holds a position, so that a slow validation is not taken for a stop.
+fn progressOf(region: *const Region, position: version_module.Position) u32 {
+    for (region.slots) |*slot| {
+        if (slot.end.load(.monotonic) != position) continue;
+        const word = ring.SlotWord.from(slot.word.load(.acquire));
+        if (word.state == .sequenced) return slot.progress.load(.monotonic);
+    }
+    return 0;
+}
+
+fn countKick(region: *const Region) void {
+    _ = region.control.leader.kicks.fetchAdd(1, .monotonic);
+}
