@@ -26,7 +26,8 @@
  *   the rows of one key are in ascending primary key order.
  * - `IndexRangeScan` (3): a bound may have fewer columns than the index. Compared with an entry only
  *   on the columns it has, an inclusive bound lets equal entries in and an exclusive one does not.
- *   A scan without bounds walks the whole index.
+ *   An entry that is null in a column of either bound may be left out. A scan without bounds walks
+ *   the whole index.
  * - Flag 1 walks from the high end to the low. Flag 32 says that the walk gives the order of the sort
  *   fields, so there is nothing to sort and the limit stops it; walking down, equal keys still have
  *   to be put in ascending primary key order.
