@@ -156,10 +156,12 @@ const tests = [
   },
   {
     name: "examples",
-    about: "The examples in docstrings run and their assertions hold",
+    about: "The examples in docstrings and the README run and their assertions hold",
     budgetSeconds: 120,
     level: "ok",
-    commands: [{ tool: findDeno, args: ["test", "--allow-all", "--doc", "mod.ts", "lib"] }],
+    commands: [
+      { tool: findDeno, args: ["test", "--allow-all", "--doc", "mod.ts", "lib", "README.md"] },
+    ],
     summary: denoSummary,
   },
 ];
