@@ -24,7 +24,11 @@ const Plan = @import("kernel.zig").Plan;
 
 const kernels = @import("kernels/stack.zig").kernels ++
     @import("kernels/pin.zig").kernels ++
-    @import("kernels/guard.zig").kernels;
+    @import("kernels/guard.zig").kernels ++
+    @import("kernels/commit.zig").kernels ++
+    @import("kernels/read.zig").kernels ++
+    @import("kernels/row.zig").kernels ++
+    @import("kernels/death.zig").kernels;
 
 pub const panic = std.debug.FullPanic(scheduler.onPanic);
 pub const std_options: std.Options = .{ .enable_segfault_handler = false };

@@ -11,6 +11,7 @@ const assert = std.debug.assert;
 const AtomicOrder = std.builtin.AtomicOrder;
 
 pub const scheduler = @import("scheduler.zig");
+pub const memory = @import("memory.zig");
 pub const Mutation = @import("mutation.zig").Mutation;
 
 pub const sim = true;
@@ -53,6 +54,7 @@ pub fn Shm(comptime T: type) type {
         pub noinline fn load(self: *const Self, comptime order: AtomicOrder) T {
             comptime assert(order != .release and order != .acq_rel);
             scheduler.access();
+            refuseFreed(self.address());
             var value = self.raw;
             if (scheduler.storeBuffer()) |buffer| {
                 if (buffer.lookup(self.address())) |own| value = decode(own);
@@ -64,6 +66,7 @@ pub fn Shm(comptime T: type) type {
         pub noinline fn store(self: *Self, value: T, comptime order: AtomicOrder) void {
             comptime assert(order != .acquire and order != .acq_rel);
             scheduler.access();
+            memory.revive(self.address());
             trace("store", self.address(), encode(self.raw), encode(value), @returnAddress());
             const buffer = scheduler.storeBuffer() orelse return self.write(value);
             buffer.push(self.address(), encode(value), size);
@@ -109,6 +112,7 @@ pub fn Shm(comptime T: type) type {
 
         /// The second half of a read-modify-write.
         inline fn update(self: *Self, operation: []const u8, new: T, caller: usize) T {
+            refuseFreed(self.address());
             const before = self.raw;
             self.write(new);
             trace(operation, self.address(), encode(before), encode(new), caller);
@@ -124,6 +128,7 @@ pub fn Shm(comptime T: type) type {
         ) ?T {
             comptime assert(failure != .release and failure != .acq_rel);
             lockedAccess();
+            refuseFreed(self.address());
             const before = self.raw;
             const caller = @returnAddress();
             if (before != expected) {
@@ -141,6 +146,18 @@ pub fn Shm(comptime T: type) type {
 fn lockedAccess() void {
     scheduler.access();
     if (scheduler.storeBuffer()) |buffer| buffer.flushAll();
+}
+
+/// Reports a use of memory that somebody has freed.
+inline fn refuseFreed(address: usize) void {
+    if (!memory.isFreed(address)) return;
+    const offset = address - @intFromPtr(memory.watched().ptr);
+    scheduler.fail("uses freed memory at @{x}", .{offset});
+}
+
+/// Notes that a block of the region is free from now on; see `memory.zig`.
+pub fn poison(block: [*]u8, bytes: usize) void {
+    memory.poison(block, bytes);
 }
 
 inline fn trace(
@@ -170,6 +187,7 @@ pub fn step() void {
 
 pub noinline fn copyIn(dst: [*]u8, src: [*]const u8, n: usize) void {
     lockedAccess(); // Plain bytes do not pass through the simulated buffer: keep the order.
+    memory.revive(@intFromPtr(dst));
     @memcpy(dst[0..n], src[0..n]);
     trace("copy in", @intFromPtr(dst), 0, n, @returnAddress());
 }
@@ -179,6 +197,7 @@ pub noinline fn copyOut(dst: [*]u8, src: [*]const u8, n: usize) void {
     const from: [*]const u64 = @ptrCast(@alignCast(src));
     const to: [*]u64 = @ptrCast(@alignCast(dst));
     scheduler.access();
+    refuseFreed(@intFromPtr(src));
     trace("copy out", @intFromPtr(src), 0, n, @returnAddress());
     for (0..n / 8) |i| {
         if (i > 0 and scheduler.options.split_copies) scheduler.access();
@@ -238,6 +257,7 @@ test {
     _ = @import("store_buffer.zig");
     _ = @import("byte_locks.zig");
     _ = @import("tape.zig");
+    _ = memory;
     _ = @import("chooser.zig");
     _ = scheduler;
 }

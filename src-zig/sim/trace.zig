@@ -1,13 +1,12 @@
-//! Prints a run access by access: who, what, where in memory, and the source line.
+//! Prints a run access by access: who, what, where in memory, and the source line. An address in
+//! the region under test is printed as `@` and the offset from its start.
 
 const std = @import("std");
 const sync = @import("sync");
 const scheduler = sync.scheduler;
 
-/// Addresses inside it are printed as offsets from its start. A kernel with a region sets it.
-pub var region: []const u8 = &.{};
-
 pub fn print(event: scheduler.Event) void {
+    const region = sync.memory.watched();
     const start = @intFromPtr(region.ptr);
     const inside = event.address >= start and event.address < start + region.len;
     std.debug.print("{d} {d:>4} {s:<10} {s}{x:0>8} {x} -> {x}  ", .{

@@ -1,0 +1,117 @@
+//! Readers against writers and vacuum.
+
+const Kernel = @import("../kernel.zig").Kernel;
+const scenario = @import("../scenario.zig");
+const kernel = scenario.kernel;
+
+pub const kernels = [_]Kernel{
+    kernel(.{
+        .name = "read.snapshot",
+        .about = "a snapshot sees a transaction whole or not at all",
+        .rows = &.{ 100, 200 },
+        .fibers = &.{
+            .{ .steps = &.{.{ .transfer = .{ 0, 1 } }} },
+            .{ .steps = &.{.snapshot} },
+        },
+        .plans = scenario.usual(2),
+        .catches = &.{.{
+            .mutation = .no_sequencing,
+            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
+        .name = "read.latest",
+        .about = "reads of the latest row are linearizable and wait for nobody",
+        .rows = &.{100},
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 0, 10 } }, .{ .upsert = .{ 0, 11 } } } },
+            .{ .steps = &.{ .{ .get = 0 }, .{ .get = 0 } } },
+        },
+        .plans = scenario.usual(2),
+    }),
+    kernel(.{
+        .name = "read.vacuum",
+        .about = "superseded versions are freed under a snapshot reader",
+        .rows = &.{100},
+        .fibers = &.{
+            .{ .steps = &.{
+                .{ .upsert = .{ 0, 10 } }, .maintain, .{ .upsert = .{ 0, 11 } }, .maintain,
+            } },
+            .{ .steps = &.{ .snapshot, .{ .get = 0 } } },
+        },
+        .plans = scenario.usual(2),
+        .catches = &.{
+            .{
+                .mutation = .unfenced_pin,
+                .plan = .{
+                    .strategy = .exhaustive,
+                    .runs_max = 1_000_000,
+                    .store_buffers = true,
+                    .expect_finding = true,
+                },
+            },
+            .{
+                .mutation = .epoch_from_next,
+                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+            },
+        },
+    }),
+    kernel(.{
+        .name = "read.abort",
+        .about = "a kicked writer's version is freed under readers",
+        .rows = &.{100},
+        .fibers = &.{
+            .{ .steps = &.{ .{ .add = .{ 0, 1 } }, .maintain } },
+            .{ .steps = &.{ .{ .add = .{ 0, 2 } }, .maintain } },
+            .{ .steps = &.{ .snapshot, .snapshot } },
+        },
+        .plans = scenario.seeded,
+        .catches = &.{
+            .{
+                .mutation = .free_at_abort,
+                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+            },
+            .{
+                .mutation = .retire_without_plus_one,
+                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+            },
+        },
+    }),
+    kernel(.{
+        .name = "read.drainer",
+        .about = "a drainer stamps and laps the ring under writers and a reader",
+        .rows = &.{100},
+        .cells_log2 = 1,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .add = .{ 0, 1 } }, .{ .add = .{ 0, 2 } } } },
+            .{ .steps = &.{ .maintain, .maintain, .maintain } },
+            .{ .steps = &.{ .{ .get = 0 }, .snapshot } },
+        },
+        .plans = scenario.seeded,
+        .catches = &.{.{
+            .mutation = .no_stamp_by_drainer,
+            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
+        .name = "read.scan",
+        .about = "a scan sees each row once while rows come, go and change",
+        .rows = &.{ 100, 200 },
+        .fibers = &.{
+            .{ .steps = &.{ .{ .insert = .{ 2, 30 } }, .{ .delete = 0 }, .maintain } },
+            .{ .steps = &.{.scan} },
+        },
+        .plans = scenario.usual(2),
+    }),
+    kernel(.{
+        .name = "read.scan_insert",
+        .about = "a scan passes nodes that two inserters of one key prepare and give back",
+        .rows = &.{100},
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 1, 10 } }, .{ .upsert = .{ 2, 11 } } } },
+            .{ .steps = &.{ .{ .upsert = .{ 1, 20 } }, .{ .upsert = .{ 3, 21 } } } },
+            .{ .steps = &.{ .scan, .scan } },
+        },
+        .plans = scenario.seeded,
+    }),
+};

@@ -1,0 +1,142 @@
+//! Kernels over the engine, written as lists: what rows there are, and what each fiber does.
+
+const std = @import("std");
+const sync = @import("sync");
+const fixture = @import("fixture.zig");
+const history = @import("history.zig");
+const kernel_module = @import("kernel.zig");
+const scheduler = sync.scheduler;
+const Kernel = kernel_module.Kernel;
+const Plan = kernel_module.Plan;
+
+pub const KeyValue = struct { u8, i64 };
+
+/// One thing that a fiber does.
+pub const Step = union(enum) {
+    insert: KeyValue,
+    upsert: KeyValue,
+    update: KeyValue,
+    add: KeyValue,
+    /// An amount from row 0 or 1 to the other one.
+    transfer: KeyValue,
+    delete: u8,
+    get: u8,
+    snapshot,
+    scan,
+    /// A round of draining, horizon and vacuum.
+    maintain,
+    /// Closes the fiber's session and opens another one.
+    reopen,
+    /// Recovers every process that is dead now.
+    recover,
+};
+
+pub const Fiber = struct {
+    steps: []const Step,
+    /// Starts when that fiber has finished or died.
+    after: ?u8 = null,
+};
+
+pub const Scenario = struct {
+    name: []const u8,
+    about: []const u8,
+    /// Values of the rows 0, 1, ... that exist before.
+    rows: []const ?i64 = &.{},
+    fibers: []const Fiber,
+    cells_log2: u6 = 3,
+    buckets_log2: u6 = 0,
+    plans: []const Plan,
+    catches: []const kernel_module.Catch = &.{},
+};
+
+pub fn kernel(comptime scenario: Scenario) Kernel {
+    const Made = struct {
+        const threads = blk: {
+            var list: [scenario.fibers.len]scheduler.Thread = undefined;
+            for (scenario.fibers, &list) |fiber, *thread| {
+                thread.* = .{ .run = Performer(fiber.steps).run, .after = fiber.after };
+            }
+            break :blk list;
+        };
+
+        fn init() void {
+            var rows: history.State = @splat(null);
+            for (scenario.rows, 0..) |value, key| rows[key] = value;
+            fixture.reset(.{
+                .cells_log2 = scenario.cells_log2,
+                .buckets_log2 = scenario.buckets_log2,
+                .sessions = scenario.fibers.len,
+                .rows = rows,
+            });
+        }
+    };
+    return .{
+        .name = scenario.name,
+        .about = scenario.about,
+        .threads = &Made.threads,
+        .init = Made.init,
+        .check = fixture.check,
+        .plans = scenario.plans,
+        .catches = scenario.catches,
+    };
+}
+
+fn Performer(comptime steps: []const Step) type {
+    return struct {
+        fn run() void {
+            for (steps) |step| perform(step);
+        }
+    };
+}
+
+fn perform(step: Step) void {
+    switch (step) {
+        .insert => |it| fixture.insert(it[0], it[1]),
+        .upsert => |it| fixture.upsert(it[0], it[1]),
+        .update => |it| fixture.update(it[0], it[1]),
+        .add => |it| fixture.add(it[0], it[1]),
+        .transfer => |it| fixture.transfer(it[0], it[1]),
+        .delete => |key| fixture.delete(key),
+        .get => |key| fixture.get(key),
+        .snapshot => fixture.snapshot(),
+        .scan => fixture.scan(),
+        .maintain => fixture.maintain(),
+        .reopen => fixture.reopen(),
+        .recover => fixture.recoverDead(),
+    }
+}
+
+/// The plans that most scenarios of two fibers want: all interleavings with few preemptions, each
+/// fiber killed or stopped anywhere, and random ones with all the rest.
+pub fn usual(comptime preemptions: u8) []const Plan {
+    return &.{
+        .{ .strategy = .exhaustive, .runs_max = 2_000_000, .preemptions_max = preemptions },
+        .{
+            .strategy = .exhaustive,
+            .runs_max = 100_000,
+            .preemptions_max = 1,
+            .victims = &.{.{ .fiber = 0 }},
+        },
+        .{
+            .strategy = .exhaustive,
+            .runs_max = 100_000,
+            .preemptions_max = 0,
+            .victims = &.{.{ .fiber = 1 }},
+        },
+        .{
+            .strategy = .exhaustive,
+            .runs_max = 100_000,
+            .preemptions_max = 0,
+            .victims = &.{.{ .fiber = 0, .kind = .freeze }},
+        },
+        .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
+    };
+}
+
+/// For three fibers and more: seeds only.
+pub const seeded: []const Plan = &.{
+    .{ .strategy = .random, .runs_max = 10_000 },
+    .{ .strategy = .priority, .runs_max = 10_000, .depth = 4 },
+    .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
+    .{ .strategy = .random, .runs_max = 50, .victims = &.{.{ .fiber = 0 }} },
+};
