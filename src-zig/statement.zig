@@ -28,9 +28,14 @@ pub const Result = struct {
 
 /// Writes one row as a transaction of its own.
 pub fn write(session: *Session, one: *const Write) Error!Result {
+    var reclaims: u32 = 0;
     while (true) {
         const result = attempt(session, one) catch |err| switch (err) {
-            error.RegionFull => if (reclaim(session)) continue else return err,
+            error.RegionFull => {
+                if (reclaims == reclaims_max or !reclaim(session)) return err;
+                reclaims += 1;
+                continue;
+            },
             else => return err,
         };
         if (result.outcome != .kicked) return result;
@@ -68,9 +73,14 @@ pub const ManyResult = struct {
 /// Writes rows in one transaction. `writes` is sorted in place, and no key may stand there twice.
 pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     std.sort.pdq(Write, writes, {}, before);
+    var reclaims: u32 = 0;
     while (true) {
         const result = attemptMany(session, writes) catch |err| switch (err) {
-            error.RegionFull => if (reclaim(session)) continue else return err,
+            error.RegionFull => {
+                if (reclaims == reclaims_max or !reclaim(session)) return err;
+                reclaims += 1;
+                continue;
+            },
             else => return err,
         };
         if (result.outcome != .kicked) return result;
@@ -178,9 +188,10 @@ pub fn admit(session: *Session) void {
 }
 
 inline fn isCrowded(region: *const Region, cells: u64, margin: u64) bool {
+    // In this order: `drained` never passes `next`, so the second look is not smaller.
+    const drained = ring.drainedPosition(region);
     const next = region.control.next.word.load(.acquire);
-    return next - ring.drainedPosition(region) + margin >= cells and
-        next != ring.drainedPosition(region);
+    return next - drained + margin >= cells and next != drained;
 }
 
 /// Frees what can be freed when the region is full. False if nothing was, even after waiting for
@@ -208,6 +219,8 @@ fn reclaim(session: *Session) bool {
 }
 
 const reclaim_rounds = 10;
+/// A failed attempt leaves something to free, too: so "something was freed" is not enough.
+const reclaims_max = 3;
 
 /// A short random pause, so that two who kick each other do not meet again.
 fn backOff(session: *Session) void {
