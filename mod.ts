@@ -1,6 +1,6 @@
 /**
- * A database in shared memory: every Bun and Deno process of a machine that opens the same directory
- * works on the same rows.
+ * A database in shared memory: every Bun and Deno process of a machine that opens the same
+ * directory works on the same rows.
  *
  * @example Two processes that run this see each other's rows
  * ```ts

@@ -27,13 +27,13 @@ import {
 /** The options of {@linkcode Aerostore.open}. */
 export interface OpenOptions {
   /**
-   * The tables that the program uses. Those that do not exist are created; those that do must agree.
-   * Tables that other programs declared are there all the same, by name. Default: none.
+   * The tables that the program uses. Those that do not exist are created; those that do must
+   * agree. Tables that other programs declared are there all the same, by name. Default: none.
    */
   readonly tables?: readonly TableDefinition[];
   /**
-   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`. The first process
-   * decides. Memory is taken as rows arrive. Default: `"1GiB"`.
+   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`. The first
+   * process decides. Memory is taken as rows arrive. Default: `"1GiB"`.
    */
   readonly size?: number | string;
   /** Whether writes are refused, with `read_only`. Default: false. */
@@ -91,7 +91,8 @@ const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
  *   passengers: t.int32().default(0),
  * });
  *
- * using db = Aerostore.open({ ephemeral: `doc-${crypto.randomUUID()}`, tables: [Gate], size: "8MiB" });
+ * const name = `gates-${crypto.randomUUID()}`;
+ * using db = Aerostore.open({ ephemeral: name, tables: [Gate], size: "8MiB" });
  * const gates = db.table(Gate);
  * gates.insert({ id: "A1", flight: "UAL123" });
  * gates.update("A1", { passengers: 180 });
@@ -181,7 +182,8 @@ export class Aerostore implements Disposable {
   /**
    * Returns a table.
    *
-   * @param table The declared table, or the name of a stored one; then the rows have no static type.
+   * @param table The declared table, or the name of a stored one; then the rows have no static
+   * type.
    * @throws {AerostoreError} With `unknown_table` if nobody declared it, `schema_mismatch` if the
    * stored table differs.
    */

@@ -102,7 +102,8 @@ export type ErrorCode =
 /** The codes that the native library can return. */
 type NativeCode = Exclude<keyof typeof Status, "ok">;
 
-// Written out above and generated from Zig: each line compiles only if one list is within the other.
+// Written out above and generated from Zig: each line compiles only if one list is within the
+// other.
 const codeNumbers: Record<ErrorCode, number> = Status;
 Status satisfies Record<NativeCode & ErrorCode, number> & { ok: 0 };
 const reasons: Record<NativeCode, string> = statusText satisfies Record<ErrorCode | "ok", string>;
@@ -120,7 +121,7 @@ for (const [code, number] of Object.entries(codeNumbers) as [ErrorCode | "ok", n
  * import assert from "node:assert/strict";
  * import { AerostoreError } from "aerostore";
  *
- * const error = new AerostoreError("not_found", 'Cannot update row "UAL123": there is no such row');
+ * const error = new AerostoreError("not_found", 'Cannot update "A1": there is no such row');
  * assert.equal(error.code, "not_found");
  * assert.equal(error.name, "AerostoreError");
  * ```

@@ -40,16 +40,21 @@ export interface IngestOptions<Name extends string = string> {
   /** Rows of one transaction. Default: 1000. */
   readonly batchSize?: number;
   /**
-   * The column of each field, null for a field to leave out. Default: the header line if there is
-   * one, else the columns in the order of the declaration.
+   * Where the fields go. A list: the column of each field, null for a field to leave out. An
+   * object: the columns by their names in the header line, where these differ. Default: the header
+   * line if there is one, else the columns in the order of the declaration.
    */
-  readonly columns?: readonly (Name | null)[];
-  /** Whether the first line names the columns. Default: false. */
+  readonly columns?: readonly (Name | null)[] | Readonly<Record<string, Name | null>>;
+  /** Whether the first line names the fields. Default: whether `columns` is an object. */
   readonly header?: boolean;
-  /** What stands for null in a field. Default: `""` for nullable columns. */
+  /** Whether fields are left out whose name in the header line is unknown. Default: false. */
+  readonly ignoreUnknown?: boolean;
+  /** A field that equals it is null, at most 255 bytes. Default: the empty field. */
   readonly nullText?: string;
-  /** `plain`: fields as they are. `tcl`: fields with Tcl's backslashes. Default: `plain`. */
+  /** `plain`: fields as they are. `tcl`: elements of Tcl lists. Default: `plain`. */
   readonly format?: "plain" | "tcl";
+  /** Whether a row with an existing key replaces it, or is a bad line. Default: `upsert`. */
+  readonly mode?: "upsert" | "insert";
   /** What to do about the first bad line: `throw`, or `skip` it and go on. Default: `throw`. */
   readonly onError?: "throw" | "skip";
   /** Called after each megabyte or piece of the source, and at its end. */
@@ -57,12 +62,20 @@ export interface IngestOptions<Name extends string = string> {
 }
 
 /** The flags of the options in `aero_ingest_begin`. */
-const IngestFlag = { tcl: 1, header: 2, skip: 4 } as const;
+const IngestFlag = {
+  header: 1,
+  tcl: 2,
+  skip: 4,
+  insert: 8,
+  columnList: 16,
+  renames: 32,
+  ignoreUnknown: 64,
+} as const;
 
 /** The column id of a field to leave out. */
 const ignored = 255;
-
 const batchSizeMax = 1_000_000;
+const fieldsMax = 1024;
 
 /**
  * Ingests a source into a table.
@@ -71,8 +84,8 @@ const batchSizeMax = 1_000_000;
  * @param source Where the text comes from.
  * @param options See {@linkcode IngestOptions}.
  * @returns What was read, at the end.
- * @throws {AerostoreError} With `bad_line`, quoting the first bad line and its number. Batches before
- * it are in the table.
+ * @throws {AerostoreError} With `bad_line`, quoting the first bad line and its number. Batches
+ * before it are in the table.
  */
 export async function ingest(
   handle: TableHandle,
@@ -204,36 +217,84 @@ function piecesOf(
   );
 }
 
+/** Encodes the options for `aero_ingest_begin`: packed, little endian. */
 function encodeOptions(layout: TableLayout, options: IngestOptions, attempt: string): Uint8Array {
-  const { batchSize = 1000, nullText = "", columns = [] } = options;
+  const { batchSize = 1000, nullText = "", columns } = options;
   if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= batchSizeMax)) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: batchSize is 1 to ${batchSizeMax}, not ${quote(batchSize)}`,
-    );
+    throw badOption(attempt, `batchSize is 1 to ${batchSizeMax}, not ${quote(batchSize)}`);
   }
-  const ids = columns.map((name) => name === null ? ignored : columnOf(layout, name, attempt).id);
-  const nullBytes = new TextEncoder().encode(nullText);
-  const padded = (ids.length + 3) & ~3;
-  const bytes = new Uint8Array(16 + padded + nullBytes.length);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, flagsOf(options, attempt), true);
-  view.setUint32(4, batchSize, true);
-  view.setUint32(8, ids.length, true);
-  view.setUint32(12, nullBytes.length, true);
-  bytes.set(ids, 16);
-  bytes.set(nullBytes, 16 + padded);
-  return bytes;
+  const idOf = (name: string | null): number =>
+    name === null ? ignored : columnOf(layout, name, attempt).id;
+  let list: number[] = [];
+  let renames: [string, string | null][] = [];
+  if (isList(columns)) list = columns.map(idOf);
+  else renames = Object.entries(columns ?? {});
+  if (Math.max(list.length, renames.length) > fieldsMax) {
+    throw badOption(attempt, `columns has more than ${fieldsMax} fields`);
+  }
+  const chosen = list.filter((id) => id !== ignored);
+  if (new Set(chosen).size < chosen.length) {
+    throw badOption(attempt, `columns names a column twice`);
+  }
+
+  const bytes: number[] = [];
+  pushNumber(bytes, flagsOf(options, list.length, renames.length, attempt), 4);
+  pushNumber(bytes, batchSize, 4);
+  pushNumber(bytes, list.length, 2);
+  bytes.push(...list);
+  pushShortText(bytes, nullText, `nullText ${quote(nullText)}`, attempt);
+  if (renames.length > 0) {
+    pushNumber(bytes, renames.length, 2);
+    for (const [field, name] of renames) {
+      pushShortText(bytes, field, `the field name ${quote(field)}`, attempt);
+      bytes.push(idOf(name));
+    }
+  }
+  return Uint8Array.from(bytes);
 }
 
-function flagsOf(options: IngestOptions, attempt: string): number {
-  const { format = "plain", onError = "throw", header = false } = options;
-  if (!["plain", "tcl"].includes(format) || !["throw", "skip"].includes(onError)) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: format is "plain" or "tcl", and onError is "throw" or "skip"`,
-    );
+function isList(columns: IngestOptions["columns"]): columns is readonly (string | null)[] {
+  return Array.isArray(columns);
+}
+
+function flagsOf(
+  options: IngestOptions,
+  fields: number,
+  renames: number,
+  attempt: string,
+): number {
+  const { format = "plain", onError = "throw", mode = "upsert" } = options;
+  const header = options.header ?? renames > 0;
+  choose(format, ["plain", "tcl"], "format", attempt);
+  choose(onError, ["throw", "skip"], "onError", attempt);
+  choose(mode, ["upsert", "insert"], "mode", attempt);
+  if (renames > 0 && !header) {
+    throw badOption(attempt, "columns by name need the header line");
   }
-  return (format === "tcl" ? IngestFlag.tcl : 0) | (header ? IngestFlag.header : 0) |
-    (onError === "skip" ? IngestFlag.skip : 0);
+  return (header ? IngestFlag.header : 0) |
+    (format === "tcl" ? IngestFlag.tcl : 0) |
+    (onError === "skip" ? IngestFlag.skip : 0) |
+    (mode === "insert" ? IngestFlag.insert : 0) |
+    (fields > 0 ? IngestFlag.columnList : 0) |
+    (renames > 0 ? IngestFlag.renames : 0) |
+    (options.ignoreUnknown === true ? IngestFlag.ignoreUnknown : 0);
+}
+
+function choose(value: string, choices: readonly string[], name: string, attempt: string): void {
+  if (choices.includes(value)) return;
+  throw badOption(attempt, `${name} is ${choices.map(quote).join(" or ")}, not ${quote(value)}`);
+}
+
+function pushNumber(bytes: number[], value: number, size: number): void {
+  for (let i = 0; i < size; i++) bytes.push((value >>> (8 * i)) & 0xff);
+}
+
+function pushShortText(bytes: number[], text: string, what: string, attempt: string): void {
+  const encoded = new TextEncoder().encode(text);
+  if (encoded.length > 255) throw badOption(attempt, `${what} is longer than 255 bytes`);
+  bytes.push(encoded.length, ...encoded);
+}
+
+function badOption(attempt: string, why: string): AerostoreError {
+  return new AerostoreError("bad_argument", `Cannot ${attempt}: ${why}`);
 }

@@ -96,7 +96,8 @@ function hintOf(cause: unknown): string {
     return `${text}; run Deno with --allow-ffi`;
   }
   if (/failed to map segment/.test(text)) {
-    return `${text}; its file system is mounted noexec, copy it elsewhere and set AEROSTORE_LIBRARY`;
+    return `${text}; its file system is mounted noexec, copy it elsewhere and set ` +
+      `AEROSTORE_LIBRARY`;
   }
   if (/ld-linux|libc\.so|ld-musl|GLIBC/.test(text)) {
     return `${text}; it was built for another C library`;

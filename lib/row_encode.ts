@@ -1,9 +1,9 @@
 /**
  * Rows on their way into a region: objects to records in the input buffer.
  *
- * A record is a header of 24 bytes (its size, the null mask, the mask of the columns it gives), then
- * the payload exactly as the region stores it. Values are tested here, column by column; a test that
- * fails asks `values.ts` for the error.
+ * A record is a header of 24 bytes (its size, the null mask, the mask of the columns it gives),
+ * then the payload exactly as the region stores it. Values are tested here, column by column; a
+ * test that fails asks `values.ts` for the error.
  *
  * @module
  */

@@ -134,8 +134,8 @@ export class Table<C extends Columns = Columns> {
   /**
    * Inserts a row, or replaces the one with its key.
    *
-   * @param row The whole row: of a replaced one nothing remains, a missing column takes its default,
-   * else null.
+   * @param row The whole row: of a replaced one nothing remains, a missing column takes its
+   * default, else null.
    * @throws {AerostoreError} With the code that says what is wrong with a value.
    */
   upsert(row: InsertOfColumns<C>): void {
@@ -197,8 +197,8 @@ export class Table<C extends Columns = Columns> {
    * text or bytes.
    * @param options See {@linkcode IngestOptions}.
    * @returns How much was read.
-   * @throws {AerostoreError} With `bad_line`, quoting the first bad line and its number. The batches
-   * before it are in the table.
+   * @throws {AerostoreError} With `bad_line`, quoting the first bad line and its number. The
+   * batches before it are in the table.
    */
   ingestTsv(
     source: IngestSource,
@@ -210,8 +210,8 @@ export class Table<C extends Columns = Columns> {
   /**
    * Finds rows.
    *
-   * @param query A search string, such as `-compare {{> altitude 10000}} -sort altitude -limit 50`, or
-   * the same as an object.
+   * @param query A search string, such as `-compare {{> altitude 10000}} -sort altitude -limit 50`,
+   * or the same as an object.
    * @param options See {@linkcode SearchOptions}.
    * @returns The rows, as they were at the moment of the call.
    * @throws {AerostoreError} With a code and a message that point at the word at fault.
@@ -280,8 +280,8 @@ class RowsWriter {
   }
 
   /**
-   * Takes some rows out of an iterable before it encodes them: a generator may use the database, and
-   * with it the input buffer, while it makes a row.
+   * Takes some rows out of an iterable before it encodes them: a generator may use the database,
+   * and with it the input buffer, while it makes a row.
    */
   #encodeChunks(rows: Iterable<unknown>): void {
     let chunk: unknown[] = [];
@@ -307,7 +307,7 @@ class RowsWriter {
     }
   }
 
-  /** Writes what is in the buffer. If it is not the last of an atomic call, a transaction begins. */
+  /** Writes what is in the buffer. An atomic call that goes on after it becomes a transaction. */
   #flush(last: boolean): void {
     const { connection, layout } = this.#handle;
     const attempt = `upsert rows into ${quote(layout.name)}`;

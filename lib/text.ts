@@ -1,9 +1,9 @@
 /**
  * Text between rows and JavaScript.
  *
- * Two forms of cell exist. An inline cell is a u16 size and the bytes, zero-filled up to the size of
- * the cell. A tail cell is a u16 offset from the payload and a u16 size; the bytes stand behind the
- * fixed part, 4-aligned and zero-filled to a multiple of 4.
+ * Two forms of cell exist. An inline cell is a u16 size and the bytes, zero-filled up to the size
+ * of the cell. A tail cell is a u16 offset from the payload and a u16 size; the bytes stand behind
+ * the fixed part, 4-aligned and zero-filled to a multiple of 4.
  *
  * Short text goes through a cache that compares words and returns the string it kept: making a
  * string costs 25 to 100 ns, a hit 5 to 14, and a kept string also keeps its hash.

@@ -1,0 +1,29 @@
+/**
+ * Tables that several tests and their children use.
+ *
+ * @module
+ */
+
+import { defineTable, t } from "../../mod.ts";
+
+/** Who is where. */
+export const Presence = defineTable("Presence", {
+  id: t.text(32).primaryKey(),
+  place: t.text(16).nullable(),
+  visits: t.int32().default(0),
+});
+
+/** A column of every type, and a key of text. */
+export const Everything = defineTable("Everything", {
+  id: t.text(40).primaryKey(),
+  flag: t.bool().nullable(),
+  code: t.text(8).nullable(),
+  count: t.int32().default(7),
+  total: t.int64().nullable(),
+  exact: t.int64({ as: "bigint" }).nullable(),
+  note: t.text(500).nullable(),
+  ratio: t.float64().nullable(),
+  seen: t.timestamp().nullable(),
+  raw: t.bytes(16).nullable(),
+  blob: t.bytes(300).default(Uint8Array.of(1, 2, 3)),
+});
