@@ -127,7 +127,8 @@ inline fn lapDifference(cell: Cell, lap: u29) i29 {
 /// Gives every cell the lap before the first position that will use it.
 pub fn formatCells(region: *const Region) void {
     var position: u64 = 0;
-    while (position < cellCount(region)) : (position += 1) {
+    // Position 1 has a cell of its own, unless the ring has but one.
+    while (position < @max(cellCount(region), 2)) : (position += 1) {
         // Position 1 is the empty store: its cell is used up already, like that of position 0.
         const lap: u29 = lapOf(region, position);
         const used = position <= 1;
