@@ -13,6 +13,7 @@ import { root } from "./toolchain.mjs";
  * killed by signal N, as shells have it.
  * @property {string} reason Why `code` is not zero, in words; empty if it is.
  * @property {string} output Everything printed, if `capture` was set.
+ * @property {boolean} interrupted Whether this process was asked to stop meanwhile.
  */
 
 /**
@@ -67,7 +68,14 @@ export function run(path, args, options = {}) {
       // It has ended in the meantime.
     }
   };
-  const listeners = forwarded.map((signal) => ({ signal, listener: () => kill(signal) }));
+  let interrupted = false;
+  const listeners = forwarded.map((signal) => ({
+    signal,
+    listener: () => {
+      interrupted = true;
+      kill(signal);
+    },
+  }));
   for (const { signal, listener } of listeners) process.on(signal, listener);
 
   let overrun = false;
@@ -80,7 +88,7 @@ export function run(path, args, options = {}) {
   const finish = (code, reason) => {
     clearTimeout(timer);
     for (const { signal, listener } of listeners) process.off(signal, listener);
-    resolve({ code, reason, output: Buffer.concat(chunks).toString("utf8") });
+    resolve({ code, reason, output: Buffer.concat(chunks).toString("utf8"), interrupted });
   };
   child.on("error", (error) => finish(127, `cannot start ${path}: ${error.message}`));
   child.on("exit", () => {

@@ -53,6 +53,7 @@ async function runSuite(suite, env) {
       capture: true,
       timeoutMs: Math.max(1, deadline - Date.now()),
     });
+    if (outcome.interrupted) throw new ToolError(`Interrupted during ${suite.name}`);
     const read = suite.summary === undefined
       ? { passed: outcome.code === 0 ? 1 : 0, failed: 0 }
       : readSummary(suite.summary, outcome.output);
