@@ -14,8 +14,34 @@ import type { Plan, PlanCounts } from "./plan.ts";
 import { planQuery } from "./planner.ts";
 import type { TableMeta } from "./table_meta.ts";
 
-/** Searches that a table remembers, for each dialect. */
-const cache_size = 256;
+/** Searches in one generation of a cache. */
+const generation_size = 256;
+
+/**
+ * The last searches of one dialect: at least `generation_size` different ones, at most twice that.
+ * What was used since the last change of generation survives the next. Nothing is ever deleted from
+ * a map, which is slow to find its oldest entry then.
+ */
+class SearchCache {
+  #young = new Map<string, CompiledQuery>();
+  #old = new Map<string, CompiledQuery>();
+
+  get(search: string): CompiledQuery | undefined {
+    const young = this.#young.get(search);
+    if (young !== undefined) return young;
+    const old = this.#old.get(search);
+    if (old !== undefined) this.set(search, old);
+    return old;
+  }
+
+  set(search: string, query: CompiledQuery): void {
+    if (this.#young.size >= generation_size) {
+      this.#old = this.#young;
+      this.#young = new Map();
+    }
+    this.#young.set(search, query);
+  }
+}
 
 /** A query ready to run. */
 export class CompiledQuery {
@@ -106,9 +132,9 @@ const no_args: readonly unknown[] = [];
 export class QueryCompiler {
   readonly #table: TableMeta;
   readonly #counts: PlanCounts;
-  readonly #caches: Readonly<Record<Dialect, Map<string, CompiledQuery>>> = {
-    default: new Map(),
-    speedtables: new Map(),
+  readonly #caches: Readonly<Record<Dialect, SearchCache>> = {
+    default: new SearchCache(),
+    speedtables: new SearchCache(),
   };
   /** The search of the last call: many programs repeat one. */
   #lastText = "";
@@ -173,16 +199,9 @@ export class QueryCompiler {
     const cache = this.#caches[dialect];
     let found = cache.get(search);
     if (found === undefined) {
-      const query = parseSearch(search, this.#table, { dialect });
-      found = new CompiledQuery(query, this.#counts);
-      if (cache.size >= cache_size) {
-        const [oldest] = cache.keys();
-        if (oldest !== undefined) cache.delete(oldest);
-      }
-    } else {
-      cache.delete(search); // Back in again as the youngest.
+      found = new CompiledQuery(parseSearch(search, this.#table, { dialect }), this.#counts);
+      cache.set(search, found);
     }
-    cache.set(search, found);
     return found;
   }
 }

@@ -26,8 +26,8 @@
  *   the rows of one key are in ascending primary key order.
  * - `IndexRangeScan` (3): a bound may have fewer columns than the index. Compared with an entry only
  *   on the columns it has, an inclusive bound lets equal entries in and an exclusive one does not.
- *   An entry that is null in a column of either bound may be left out. A scan without bounds walks
- *   the whole index.
+ *   An entry that is null in a column of either bound may be left out. A low bound above the high
+ *   one lets nothing in. A scan without bounds walks the whole index.
  * - Flag 1 walks from the high end to the low. Flag 32 says that the walk gives the order of the sort
  *   fields, so there is nothing to sort and the limit stops it; walking down, equal keys still have
  *   to be put in ascending primary key order.
@@ -40,14 +40,14 @@ import { QueryError } from "../stapi/query_error.ts";
 import { Bindings } from "./bind.ts";
 import { Cursor } from "./cursor.ts";
 import {
-  distinct,
+  distinctFitting,
   endCell,
   writeKeyPart,
   writeListItem,
   writeOperand,
   writePrimaryKey,
 } from "./encode_values.ts";
-import { compareValues, findContradiction, fits, type Interval, mergeBounds } from "./interval.ts";
+import { compareValues, findContradiction, type Interval, mergeBounds } from "./interval.ts";
 import type { Plan, Route } from "./plan.ts";
 import { key_count_max } from "./planner.ts";
 import { columnOf } from "./table_meta.ts";
@@ -124,10 +124,11 @@ const ScanFlag = {
   ordered: 32,
 } as const;
 
-/** Size of the first try at a template; it doubles until the literals fit. */
-const template_size_initial = 1024;
 /** No input buffer takes more than this. */
-const template_size_max = 1 << 24;
+const template_size_max = 1 << 21;
+
+/** Where templates are written before their size is known; it doubles until the literals fit. */
+let scratch = new Uint8Array(4096);
 
 /**
  * Encodes the runs of one plan. What all runs share is encoded once; a run copies that, and adds or
@@ -163,6 +164,8 @@ export class PlanEncoder {
   /** Numbers of the clauses whose values differ from run to run. */
   readonly #open: readonly number[];
   readonly #openDriver: boolean;
+  /** Whether two clauses on one column can contradict each other in one run and not in the next. */
+  readonly #mayContradict: boolean;
   #cursor: Cursor;
 
   /** @param plan The plan whose runs to encode. */
@@ -173,6 +176,9 @@ export class PlanEncoder {
     const isOpen = (number: number): boolean =>
       clauses[number]?.operands.some(isParameter) ?? false;
     this.#open = [...clauses.keys()].filter(isOpen);
+    this.#mayContradict = this.#open.some((number) =>
+      clauses.some((clause, other) => other !== number && clause.column === clauses[number]?.column)
+    );
     this.#openDriver = [...plan.equalities, ...plan.bounds].some(isOpen);
     this.#template = this.#makeTemplate();
     this.#cursor = new Cursor(this.#template);
@@ -216,7 +222,7 @@ export class PlanEncoder {
     if (limit === 0) cursor.patchByte(Header.route, route_codes.Empty);
     cursor.patchF64(Header.limit, limit === Infinity ? -1 : limit);
     cursor.patchF64(Header.offset, this.#bindings.offset);
-    if (this.#open.length > 0 && emptiness === "") {
+    if (this.#mayContradict && emptiness === "") {
       const { values } = this.#bindings;
       if (findContradiction(query.table, query.clauses, values) >= 0) {
         cursor.patchByte(Header.route, route_codes.Empty);
@@ -225,14 +231,14 @@ export class PlanEncoder {
   }
 
   #makeTemplate(): Uint8Array {
-    for (let size = template_size_initial;; size *= 2) {
-      const buffer = new Uint8Array(size);
-      const cursor = new Cursor(buffer);
+    for (;;) {
+      const cursor = new Cursor(scratch);
       try {
         this.#writeTemplate(cursor);
-        return buffer.slice(0, cursor.at);
+        return scratch.slice(0, cursor.at);
       } catch (error) {
-        if (size >= template_size_max) throw error;
+        if (scratch.length >= template_size_max) throw error;
+        scratch = new Uint8Array(scratch.length * 2);
       }
     }
   }
@@ -313,8 +319,7 @@ export class PlanEncoder {
   #writePrimaryKeys(cursor: Cursor): void {
     const { query, equalities } = this.#plan;
     const column = columnOf(query.table, query.table.primaryKey);
-    const keys = distinct(this.#bindings.values[equalities[0] ?? -1] ?? [])
-      .filter((value) => fits(column, value));
+    const keys = distinctFitting(column, this.#bindings.values[equalities[0] ?? -1] ?? []);
     if (keys.length > key_count_max) {
       // Every row is tested against the in-list, which is a clause in any case.
       cursor.patchByte(Header.route, route_codes.FullScan);
@@ -338,7 +343,7 @@ export class PlanEncoder {
       return;
     }
     const column = columnOf(query.table, index?.columns[0] ?? 0);
-    const keys = distinct(values[number] ?? []).filter((value) => fits(column, value));
+    const keys = distinctFitting(column, values[number] ?? []).slice();
     if (keys.length > key_count_max) {
       const message = `An in-list has at most ${key_count_max} values here, got ${keys.length}`;
       throw new QueryError("invalid_query", message, { offset: -1, word: column.name });

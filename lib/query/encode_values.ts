@@ -6,8 +6,8 @@
 
 import type { Value } from "../stapi/ast.ts";
 import type { Cursor } from "./cursor.ts";
-import { compareValues } from "./interval.ts";
-import type { ColumnKind } from "./table_meta.ts";
+import { compareValues, fits } from "./interval.ts";
+import type { ColumnKind, ColumnMeta } from "./table_meta.ts";
 
 /** Writes one operand: a number at `at`, or text at the cursor with its place and size at `poolAt`. */
 export function writeOperand(
@@ -84,13 +84,14 @@ export function endCell(cursor: Cursor, sizeAt: number): void {
   cursor.align(8);
 }
 
-/** Returns the values without repetitions, in order. */
-export function distinct(values: readonly Value[]): Value[] {
-  if (values.length < 2) return [...values];
-  if (values[0] instanceof Uint8Array) {
-    return values.filter((value, at) =>
-      values.findIndex((other) => compareValues(other, value) === 0) === at
-    );
-  }
-  return [...new Set(values)];
+/** Returns the values that the column can hold, without repetitions, in order. */
+export function distinctFitting(column: ColumnMeta, values: readonly Value[]): readonly Value[] {
+  const [only] = values;
+  if (only === undefined) return values;
+  if (values.length === 1) return fits(column, only) ? values : [];
+  const fitting = values.filter((value) => fits(column, value));
+  if (!(only instanceof Uint8Array)) return [...new Set(fitting)];
+  return fitting.filter((value, at) =>
+    fitting.findIndex((other) => compareValues(other, value) === 0) === at
+  );
 }

@@ -135,6 +135,7 @@ function fitInteger(kind: "int32" | "int64", value: bigint): Value | undefined {
 
 /** Returns the integer that `text` writes (also as `4.0` or `12e2`), exactly; undefined if none. */
 function parseInteger(text: string): bigint | undefined {
+  if (/^-?\d{1,18}$/.test(text)) return BigInt(text);
   const parts = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/.exec(text);
   if (parts === null || !number_shape.test(text)) return undefined;
   const [, sign = "", whole = "", fraction = "", exponentText = "0"] = parts;
