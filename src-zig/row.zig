@@ -196,6 +196,12 @@ pub const Builder = struct {
             @memset(builder.buffer[builder.size..][0..4], 0);
             builder.size += 4;
         }
+        return builder.unpadded();
+    }
+
+    /// The row so far, for other builders to start from: padding would stay between its tail and
+    /// what they add.
+    pub fn unpadded(builder: *const Builder) RowRef {
         return .{
             .payload = builder.buffer.ptr,
             .null_mask = builder.null_mask,
