@@ -5,8 +5,8 @@
 //! point of a seeded scheduler). The same sources thus make the shared library and the simulator.
 //!
 //! A Zig file belongs to one module only. So whatever both `sync` files need must be theirs alone
-//! or come from `std`, and a program in `src-zig/sim/` reaches the engine as
-//! `@import("aerostore")`, never by a relative path.
+//! or come from `std`, and a program that exercises the engine from outside, as those in
+//! `src-zig/sim/` do, reaches it as `@import("aerostore")`, never by a relative path.
 
 const std = @import("std");
 const Build = std.Build;
@@ -44,13 +44,24 @@ pub fn build(b: *Build) void {
 
     addTests(house);
     addSimulator(house);
-    addTool(house, "fuzz", "src-zig/fuzz.zig", "Run one fuzzer: zig build fuzz -- NAME SEED");
-    addTool(
-        house,
-        "crashstep",
-        "src-zig/sim/crashstep.zig",
-        "Stop an operation after every instruction and recover",
-    );
+    addTool(house, .{
+        .name = "fuzz",
+        .about = "Run one fuzzer: zig build fuzz -- NAME SEED",
+        .path = "src-zig/fuzz.zig",
+        .engine = .included,
+    });
+    addTool(house, .{
+        .name = "crashstep",
+        .about = "Stop an operation after every instruction and recover",
+        .path = "src-zig/sim/crashstep.zig",
+        .engine = .imported,
+    });
+    addTool(house, .{
+        .name = "bench",
+        .about = "Measure the engine without a host: zig build bench -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_native.zig",
+        .engine = .imported,
+    });
     addGenerated(house);
     addCross(house);
 
@@ -134,7 +145,7 @@ const House = struct {
         });
     }
 
-    /// The module of a program in `src-zig/sim/`, which sees the engine as `aerostore`.
+    /// The module of a program that sees the engine as `@import("aerostore")`.
     fn workbench(house: House, path: []const u8, personality: Personality) *Build.Module {
         const sync = house.syncModule(personality);
         const engine = house.module(engine_path, house.target, house.optimize);
@@ -262,22 +273,30 @@ fn addSimulator(house: House) void {
     addRun(house, step, program);
 }
 
-/// A program that runs against the native engine. One in `src-zig/` includes the engine's files
-/// itself; one in `src-zig/sim/` imports the engine as a module.
-fn addTool(house: House, name: []const u8, path: []const u8, description: []const u8) void {
-    const b = house.b;
-    const step = b.step(name, description);
-    if (!house.has(path)) return house.missing(step, path);
+/// A program that runs against the native engine.
+const Tool = struct {
+    name: []const u8,
+    about: []const u8,
+    path: []const u8,
+    /// How it reaches the engine: its files belong to the program, or it is a module of its own.
+    engine: enum { included, imported },
+};
 
-    const root = if (std.mem.startsWith(u8, path, "src-zig/sim/"))
-        house.workbench(path, .native)
-    else root: {
-        const module = house.module(path, house.target, house.optimize);
-        module.addImport("sync", house.syncModule(.native));
-        break :root module;
+fn addTool(house: House, tool: Tool) void {
+    const b = house.b;
+    const step = b.step(tool.name, tool.about);
+    if (!house.has(tool.path)) return house.missing(step, tool.path);
+
+    const root = switch (tool.engine) {
+        .imported => house.workbench(tool.path, .native),
+        .included => root: {
+            const module = house.module(tool.path, house.target, house.optimize);
+            module.addImport("sync", house.syncModule(.native));
+            break :root module;
+        },
     };
     const program = b.addExecutable(.{
-        .name = b.fmt("aerostore-{s}", .{name}),
+        .name = b.fmt("aerostore-{s}", .{tool.name}),
         .root_module = root,
         .use_llvm = house.llvm,
     });

@@ -1,4 +1,4 @@
-/** The scripts that build and test tell the truth about how a tool ended, and which one they use. */
+/** The scripts that build and test say truly how a tool ended, and which one they use. */
 
 import assert from "node:assert/strict";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -19,6 +19,7 @@ const zigRoots = [
   "src-zig/aerostore.zig",
   "src-zig/sync_native.zig",
   "src-zig/abi_gen.zig",
+  "src-zig/bench_native.zig",
   "src-zig/fuzz.zig",
   "src-zig/sim/main.zig",
   "src-zig/sim/sync_sim.zig",
@@ -45,7 +46,7 @@ interface Ban {
 
 const inEngine = (path: string): boolean =>
   path.startsWith("src-zig/") && !path.startsWith("src-zig/sim/") &&
-  !/(^|_)(fuzz|gen)\.zig$/.test(path);
+  !/(^|\/)(bench_\w+|\w*fuzz|\w+_gen)\.zig$/.test(path);
 const inZig = (path: string): boolean => path.endsWith(".zig");
 const inLibrary = (path: string): boolean => path.startsWith("lib/");
 const inTests = (path: string): boolean => path.startsWith("tests/") && path.endsWith(".ts");
