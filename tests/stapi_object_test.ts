@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AerostoreError, type ErrorCode } from "../lib/errors.ts";
 import { QueryBuilder, type QueryExecutor } from "../lib/query/builder.ts";
-import { CompiledQuery } from "../lib/query/compiler.ts";
+import type { CompiledQuery } from "../lib/query/compiler.ts";
 import type { Dialect, Query } from "../lib/stapi/ast.ts";
 import { readSearch, type SearchQuery } from "../lib/stapi/object_form.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";

@@ -115,8 +115,8 @@ const no_args: readonly unknown[] = [];
  * @example The same string gives the same compiled query
  * ```ts
  * import assert from "node:assert/strict";
- * import { QueryCompiler } from "../lib/query/compiler.ts";
- * import { tableMeta } from "../lib/query/table_meta.ts";
+ * import { QueryCompiler } from "./compiler.ts";
+ * import { tableMeta } from "./table_meta.ts";
  *
  * const table = tableMeta({
  *   id: 0,

@@ -137,10 +137,10 @@ let scratch = new Uint8Array(4096);
  * @example Encode a plan and look at its route
  * ```ts
  * import assert from "node:assert/strict";
- * import { PlanEncoder } from "../lib/query/encode.ts";
- * import { planQuery } from "../lib/query/planner.ts";
- * import { tableMeta } from "../lib/query/table_meta.ts";
- * import { parseSearch } from "../lib/stapi/parser.ts";
+ * import { PlanEncoder } from "./encode.ts";
+ * import { planQuery } from "./planner.ts";
+ * import { tableMeta } from "./table_meta.ts";
+ * import { parseSearch } from "../stapi/parser.ts";
  *
  * const table = tableMeta({
  *   id: 3,

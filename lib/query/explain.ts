@@ -81,10 +81,10 @@ export interface Explanation {
  * @example Why a search is fast
  * ```ts
  * import assert from "node:assert/strict";
- * import { explainPlan } from "../lib/query/explain.ts";
- * import { planQuery } from "../lib/query/planner.ts";
- * import { tableMeta } from "../lib/query/table_meta.ts";
- * import { parseSearch } from "../lib/stapi/parser.ts";
+ * import { explainPlan } from "./explain.ts";
+ * import { planQuery } from "./planner.ts";
+ * import { tableMeta } from "./table_meta.ts";
+ * import { parseSearch } from "../stapi/parser.ts";
  *
  * const table = tableMeta({
  *   id: 0,

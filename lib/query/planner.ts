@@ -57,9 +57,9 @@ interface Candidate {
  * @example A value of the primary key is looked up
  * ```ts
  * import assert from "node:assert/strict";
- * import { planQuery } from "../lib/query/planner.ts";
- * import { tableMeta } from "../lib/query/table_meta.ts";
- * import { parseSearch } from "../lib/stapi/parser.ts";
+ * import { planQuery } from "./planner.ts";
+ * import { tableMeta } from "./table_meta.ts";
+ * import { parseSearch } from "../stapi/parser.ts";
  *
  * const table = tableMeta({
  *   id: 0,

@@ -73,7 +73,7 @@ export interface TableSpec {
  * @example A table of two columns with one index
  * ```ts
  * import assert from "node:assert/strict";
- * import { tableMeta } from "../lib/query/table_meta.ts";
+ * import { tableMeta } from "./table_meta.ts";
  *
  * const meta = tableMeta({
  *   id: 0,

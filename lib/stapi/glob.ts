@@ -23,7 +23,7 @@ export interface GlobPrefix {
  * @example The rows that match stand side by side in an index
  * ```ts
  * import assert from "node:assert/strict";
- * import { globPrefix } from "../lib/stapi/glob.ts";
+ * import { globPrefix } from "./glob.ts";
  *
  * assert.deepEqual(globPrefix("B7*"), { prefix: "B7", exact: false, never: false });
  * assert.deepEqual(globPrefix("B738"), { prefix: "B738", exact: true, never: false });

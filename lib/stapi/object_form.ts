@@ -87,8 +87,8 @@ export interface SearchQuery<Row> {
  * @example Read a search object
  * ```ts
  * import assert from "node:assert/strict";
- * import { readSearch } from "../lib/stapi/object_form.ts";
- * import { tableMeta } from "../lib/query/table_meta.ts";
+ * import { readSearch } from "./object_form.ts";
+ * import { tableMeta } from "../query/table_meta.ts";
  *
  * const table = tableMeta({
  *   id: 0,

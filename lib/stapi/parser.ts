@@ -33,8 +33,8 @@ export interface ReadOptions {
  * @example Read a search string
  * ```ts
  * import assert from "node:assert/strict";
- * import { tableMeta } from "../lib/query/table_meta.ts";
- * import { parseSearch } from "../lib/stapi/parser.ts";
+ * import { tableMeta } from "../query/table_meta.ts";
+ * import { parseSearch } from "./parser.ts";
  *
  * const table = tableMeta({
  *   id: 0,

@@ -27,7 +27,7 @@ const quoted_length_max = 60;
  * @example Underline what is wrong
  * ```ts
  * import assert from "node:assert/strict";
- * import { QueryError } from "../lib/stapi/query_error.ts";
+ * import { QueryError } from "./query_error.ts";
  *
  * const error = new QueryError("unknown_option", "unknown STAPI option '-x'", {
  *   offset: 14,

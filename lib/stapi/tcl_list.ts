@@ -40,7 +40,7 @@ const invalid = "invalid Tcl-style list syntax";
  * @example Read a list
  * ```ts
  * import assert from "node:assert/strict";
- * import { parseList } from "../lib/stapi/tcl_list.ts";
+ * import { parseList } from "./tcl_list.ts";
  *
  * const words = parseList('= name {San Francisco} "a\\tb"');
  * assert.deepEqual(words.map((word) => word.value), ["=", "name", "San Francisco", "a\tb"]);
@@ -69,7 +69,7 @@ export function parseList(text: string, base?: ListWord): ListWord[] {
  * @example Quote a value for a search string
  * ```ts
  * import assert from "node:assert/strict";
- * import { quoteWord } from "../lib/stapi/tcl_list.ts";
+ * import { quoteWord } from "./tcl_list.ts";
  *
  * assert.equal(quoteWord("B738"), "B738");
  * assert.equal(quoteWord("San Francisco"), "{San Francisco}");
