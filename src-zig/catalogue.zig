@@ -12,9 +12,9 @@
 //!     count and the version follow and are only hints to look
 //!   * tables[0..n] are named before tables[n]
 //!
-//! Killed before the table is published: the descriptor's block is named by the log of the dead
-//! slot, like any other block that is not linked yet. Killed after it: the next one to look counts
-//! the named tables, not the hint.
+//! Killed before the table is published: the bytes are not named, so the next declaration writes
+//! over them, and a slab that was taken for them is found by its owner. Killed after it: the next
+//! one to look counts the named tables, not the hint.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -22,6 +22,7 @@ const limits = @import("limits.zig");
 const status = @import("status.zig");
 const region_module = @import("region.zig");
 const schema_blob = @import("schema_blob.zig");
+const slabs = @import("slabs.zig");
 const table_info = @import("table_info.zig");
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const assert = std.debug.assert;
@@ -52,15 +53,16 @@ pub const DescriptorHeader = extern struct {
     }
 };
 
-/// Where the bytes of a new descriptor come from.
-pub const Allocation = struct {
-    context: *anyopaque,
-    /// Returns the granule of a block of `size` bytes, and guarantees that a kill before
-    /// `published` frees it.
-    allocate: *const fn (context: *anyopaque, size: u32) error{ RegionFull, OutOfMemory }!u32,
-    /// Says that the region now names the block.
-    published: *const fn (context: *anyopaque, granule: u32) void,
+/// Descriptors stand one behind the other in slabs of their own. No slot allocates from these
+/// slabs, and the state words of their blocks stay "unused": what is in use follows from the
+/// descriptors that are named.
+const slab_kind: slabs.SlabKind = .{
+    .class = .catalogue,
+    .size = slabs.size_classes.len - 1,
 };
+const slab_block = slabs.size_classes[slab_kind.size];
+/// Owner of these slabs: a number that no slot has.
+const slab_owner: u32 = std.math.maxInt(u32);
 
 /// One process's view of the tables. Must not move. Reading is for any thread.
 pub const Catalogue = struct {
@@ -182,7 +184,6 @@ pub const Catalogue = struct {
     pub fn declare(
         catalogue: *Catalogue,
         blob: []const u8,
-        allocation: Allocation,
         detail: *Detail,
     ) Error!u32 {
         catalogue.mutex.lock();
@@ -203,28 +204,21 @@ pub const Catalogue = struct {
             detail.set("the region has {d} tables and takes no more", .{count});
             return error.InvalidSchema;
         }
-        try catalogue.publish(count, blob, allocation);
+        try catalogue.publish(count, blob);
         keep = true;
         catalogue.add(declared);
         return count;
     }
 
-    fn publish(
-        catalogue: *Catalogue,
-        id: u32,
-        blob: []const u8,
-        allocation: Allocation,
-    ) Error!void {
+    fn publish(catalogue: *Catalogue, id: u32, blob: []const u8) Error!void {
         const size: u32 = @intCast(blob.len);
-        const total = std.mem.alignForward(u32, @sizeOf(DescriptorHeader) + size, 8);
-        const granule = try allocation.allocate(allocation.context, total);
+        const granule = try catalogue.place(id, granulesOf(size));
         const header: DescriptorHeader = .{
             .blob_size = size,
             .table = id,
             .checksum = checksum(blob),
         };
-        const block = catalogue.region.pointer(u8, granule);
-        const bytes: [*]u8 = @ptrCast(block);
+        const bytes: [*]u8 = @ptrCast(catalogue.region.pointer(u8, granule));
         sync.copyIn(bytes, std.mem.asBytes(&header), @sizeOf(DescriptorHeader));
         sync.copyIn(bytes + @sizeOf(DescriptorHeader), blob.ptr, size);
 
@@ -233,7 +227,41 @@ pub const Catalogue = struct {
         line.tables[id].store(granule, .release);
         line.table_count.store(id + 1, .release);
         _ = line.version.fetchAdd(1, .release);
-        allocation.published(allocation.context, granule);
+    }
+
+    /// Where a descriptor of so many granules can be written: behind the last ones of a slab of
+    /// ours, else in a new slab.
+    fn place(catalogue: *Catalogue, count: u32, granules: u32) Error!u32 {
+        const region = catalogue.region;
+        if (granules > slab_block.granules) return error.InvalidSchema;
+        const top = @min(region.control.memory.slab_top.load(.acquire) + 1, region.slab_count);
+        for (region.slab_metas[0..top], 0..) |*meta, i| {
+            if (meta.owner.load(.acquire) != slab_owner) continue;
+            const slab: u32 = @intCast(i);
+            if (meta.kind.load(.acquire) == 0) {
+                // Whoever took it was killed before it said what for.
+                meta.kind.store(slab_kind.bits(), .release);
+                _ = region.control.memory.slab_top.fetchMax(slab + 1, .acq_rel);
+            }
+            const first = slabs.blockGranule(region, slab, slab_block, 0);
+            const end = catalogue.endWithin(count, first);
+            if (first + slab_block.granules - end >= granules) return end;
+        }
+        const kept = slabs.reserveOf(region);
+        const slab = try slabs.takeUnused(region, slab_owner, slab_kind, kept) orelse
+            return error.RegionFull;
+        return slabs.blockGranule(region, slab, slab_block, 0);
+    }
+
+    /// The granule behind the last descriptor in the block that begins at `first`.
+    fn endWithin(catalogue: *Catalogue, count: u32, first: u32) u32 {
+        var end = first;
+        for (catalogue.tables[0..count], 0..) |schema, id| {
+            const at = catalogue.region.control.catalogue.tables[id].load(.acquire);
+            if (at < first or at >= first + slab_block.granules) continue;
+            end = @max(end, at + granulesOf(@intCast(schema.blob.len)));
+        }
+        return @min(end, first + slab_block.granules);
     }
 
     /// Raised by every change. Read it to learn whether the catalogue must be read again.
@@ -270,6 +298,11 @@ fn refuseUnique(schema: *const Schema, detail: *Detail) Error!void {
             "can be unique", .{ schema.table.name(), index.count });
         return error.NotSupported;
     }
+}
+
+fn granulesOf(blob_size: u32) u32 {
+    const bytes = @sizeOf(DescriptorHeader) + blob_size;
+    return std.math.divCeil(u32, bytes, limits.granule_size) catch unreachable;
 }
 
 fn checksum(blob: []const u8) u64 {
@@ -352,44 +385,23 @@ fn writeString(writer: *std.Io.Writer, text: []const u8) WriteError!void {
 const testing = std.testing;
 const TestWriter = schema_blob.TestWriter;
 
-/// A region in private memory, with a bump allocator for descriptors.
+/// A region in private memory.
 const TestRegion = struct {
     memory: []align(4096) u8,
     region: Region,
-    next: u32,
-    published: u32 = 0,
+
+    const size = 8 << 20;
 
     fn init(self: *TestRegion) !void {
-        const size = 8 << 20;
         self.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), size);
         @memset(self.memory, 0);
         try region_module.format(self.memory.ptr, .forSize(size), .{});
         self.region = .init(self.memory.ptr);
         self.region.control.memory.committed.store(size, .release);
-        self.next = self.region.slabs_first;
-        self.published = 0;
     }
 
     fn deinit(self: *TestRegion) void {
         testing.allocator.free(self.memory);
-    }
-
-    fn allocation(self: *TestRegion) Allocation {
-        return .{ .context = self, .allocate = allocate, .published = countPublished };
-    }
-
-    fn allocate(context: *anyopaque, size: u32) error{ RegionFull, OutOfMemory }!u32 {
-        const self: *TestRegion = @ptrCast(@alignCast(context));
-        const granule = self.next;
-        const granules = std.math.divCeil(u32, size, limits.granule_size) catch unreachable;
-        if (granule + granules > 8 << 20 >> 6) return error.RegionFull;
-        self.next += granules;
-        return granule;
-    }
-
-    fn countPublished(context: *anyopaque, _: u32) void {
-        const self: *TestRegion = @ptrCast(@alignCast(context));
-        self.published += 1;
     }
 };
 
@@ -409,11 +421,10 @@ test "Catalogue.declare: publishes a table once, for every process" {
 
     try testing.expectError(error.UnknownTable, b.table(0));
     const blob = flights.bytes.items;
-    try testing.expectEqual(@as(u32, 0), try a.declare(blob, shared.allocation(), &detail));
-    try testing.expectEqual(@as(u32, 0), try b.declare(blob, shared.allocation(), &detail));
+    try testing.expectEqual(@as(u32, 0), try a.declare(blob, &detail));
+    try testing.expectEqual(@as(u32, 0), try b.declare(blob, &detail));
     const second = ships.bytes.items;
-    try testing.expectEqual(@as(u32, 1), try b.declare(second, shared.allocation(), &detail));
-    try testing.expectEqual(@as(u32, 2), shared.published);
+    try testing.expectEqual(@as(u32, 1), try b.declare(second, &detail));
     try testing.expectEqual(@as(u32, 2), a.version());
     try testing.expectEqualStrings("ships", (try a.table(1)).table.name());
     try testing.expectEqualStrings("ships", (try a.find("ships")).?.table.name());
@@ -430,35 +441,67 @@ test "Catalogue.declare: refuses other columns, unique columns, and a full regio
     var detail: Detail = .{};
     var flights = try TestWriter.flights("flights");
     defer flights.deinit();
-    _ = try catalogue.declare(flights.bytes.items, shared.allocation(), &detail);
+    _ = try catalogue.declare(flights.bytes.items, &detail);
 
     var other: TestWriter = try .init("flights", 1);
     defer other.deinit();
     try other.column("id", .text, 17, .{ .primary = true }, null);
     try other.indexes(&.{0});
-    const allocation = shared.allocation();
     const bytes = other.bytes.items;
-    const outcome = catalogue.declare(bytes, allocation, &detail);
-    try testing.expectError(error.SchemaMismatch, outcome);
-    try testing.expectError(
-        error.InvalidSchema,
-        catalogue.declare(bytes[0 .. bytes.len - 1], allocation, &detail),
-    );
+    try testing.expectError(error.SchemaMismatch, catalogue.declare(bytes, &detail));
+    const torn = catalogue.declare(bytes[0 .. bytes.len - 1], &detail);
+    try testing.expectError(error.InvalidSchema, torn);
 
     var unique: TestWriter = try .init("keys", 2);
     defer unique.deinit();
     try unique.column("id", .int32, 0, .{ .primary = true }, null);
     try unique.column("code", .int32, 0, .{ .unique = true }, null);
     try unique.indexes(&.{0});
-    const refused = catalogue.declare(unique.bytes.items, allocation, &detail);
+    const refused = catalogue.declare(unique.bytes.items, &detail);
     try testing.expectError(error.NotSupported, refused);
 
     var ships = try TestWriter.flights("ships");
     defer ships.deinit();
-    shared.next = 8 << 20 >> 6;
-    const full = catalogue.declare(ships.bytes.items, allocation, &detail);
-    try testing.expectError(error.RegionFull, full);
     try testing.expectEqual(@as(u32, 1), catalogue.version());
+}
+
+test "Catalogue.declare: fills its slabs, reuses what a killed process took, and then is full" {
+    var shared: TestRegion = undefined;
+    try shared.init();
+    defer shared.deinit();
+    const region = &shared.region;
+    var catalogue: Catalogue = .init(region, testing.allocator);
+    defer catalogue.deinit();
+    var detail: Detail = .{};
+    // Killed between taking a slab and naming a descriptor in it, and before saying what for.
+    const empty = (try slabs.takeUnused(region, slab_owner, slab_kind, 0)).?;
+    region.slab_metas[empty + 1].owner.store(slab_owner, .release);
+
+    const filler: [20_000]u8 = @splat('x');
+    for (0..8) |i| {
+        var name: [1]u8 = .{@intCast('a' + i)};
+        var writer: TestWriter = try .init(&name, 2);
+        defer writer.deinit();
+        try writer.column("id", .int32, 0, .{ .primary = true }, null);
+        try writer.column("c", .text, 20_000, .{}, &filler);
+        try writer.indexes(&.{0});
+        const blob = writer.bytes.items;
+        if (i < 6) {
+            // Three to a slab, the two slabs of the killed.
+            try testing.expectEqual(@as(u32, @intCast(i)), try catalogue.declare(blob, &detail));
+            const at = region.control.catalogue.tables[i].load(.acquire);
+            try testing.expectEqual(empty + @as(u32, @intCast(i / 3)), region.slabOf(at));
+            continue;
+        }
+        for (region.slab_metas[0..region.slab_count]) |*meta| {
+            if (meta.owner.load(.acquire) == 0) meta.owner.store(1, .release);
+        }
+        try testing.expectError(error.RegionFull, catalogue.declare(blob, &detail));
+    }
+    try testing.expectEqual(@as(u32, 6), catalogue.version());
+    var reader: Catalogue = .init(region, testing.allocator);
+    defer reader.deinit();
+    try testing.expectEqualStrings("f", (try reader.table(5)).table.name());
 }
 
 test "Catalogue.table: a damaged descriptor is corrupt and nothing worse" {
@@ -470,8 +513,9 @@ test "Catalogue.table: a damaged descriptor is corrupt and nothing worse" {
     var detail: Detail = .{};
     var flights = try TestWriter.flights("flights");
     defer flights.deinit();
-    _ = try writer.declare(flights.bytes.items, shared.allocation(), &detail);
-    const start = @as(usize, shared.region.slabs_first) * limits.granule_size;
+    _ = try writer.declare(flights.bytes.items, &detail);
+    const named = shared.region.control.catalogue.tables[0].load(.acquire);
+    const start = @as(usize, named) * limits.granule_size;
     for (0..@sizeOf(DescriptorHeader) + flights.bytes.items.len) |at| {
         const byte = &shared.memory[start + at];
         byte.* ^= 0x41;
@@ -504,7 +548,7 @@ test "Catalogue.writeJson: says all that a reader without declarations needs" {
     try blob.column("n", .int64, 0, .{ .bigint = true }, &@as([8]u8, @splat(0xff)));
     try blob.column("f", .float64, 0, .{ .index = true }, std.mem.asBytes(&infinity));
     try blob.indexes(&.{ 1, 2, 2, 3, 0 });
-    _ = try catalogue.declare(blob.bytes.items, shared.allocation(), &detail);
+    _ = try catalogue.declare(blob.bytes.items, &detail);
 
     var buffer: [2048]u8 = undefined;
     var writer: std.Io.Writer = .fixed(&buffer);

@@ -1,0 +1,99 @@
+//! The root of the shared library, and of every program that contains the engine.
+//!
+//! From below to above: `sync` (injected by the build), `os`; the region's layout and its memory;
+//! versions, positions and transactions; queries; files, processes and the catalogue; the ABI.
+//! A file imports only files below it. `README.md` in this directory is the map.
+
+const std = @import("std");
+const builtin = @import("builtin");
+const sync = @import("sync");
+const panic_module = @import("panic.zig");
+
+/// The simulator has no operating system below it, and so no files, processes, or ABI.
+const with_border = !sync.sim;
+
+pub const std_options: std.Options = .{
+    // Crash signals belong to the host process.
+    .enable_segfault_handler = false,
+    // Would put a stack of 256 KiB into every thread of the host.
+    .signal_stack_size = null,
+};
+
+pub const panic = std.debug.FullPanic(panic_module.panic);
+
+pub const limits = @import("limits.zig");
+pub const region = @import("region.zig");
+pub const slabs = @import("slabs.zig");
+pub const slot_log = @import("slot_log.zig");
+pub const version = @import("version.zig");
+pub const commit_ring = @import("commit_ring.zig");
+pub const pk_map = @import("pk_map.zig");
+pub const row_count = @import("row_count.zig");
+pub const session = @import("session.zig");
+pub const waiting = @import("waiting.zig");
+pub const vacuum = @import("vacuum.zig");
+pub const transaction = @import("transaction.zig");
+pub const statement = @import("statement.zig");
+pub const recovery = @import("recovery.zig");
+pub const reader = @import("reader.zig");
+pub const table_info = @import("table_info.zig");
+pub const row = @import("row.zig");
+pub const row_merge = @import("row_merge.zig");
+pub const plan = @import("plan.zig");
+pub const executor = @import("executor.zig");
+pub const participants = @import("participants.zig");
+pub const catalogue = @import("catalogue.zig");
+pub const schema_blob = @import("schema_blob.zig");
+pub const status = @import("status.zig");
+
+comptime {
+    if (with_border and builtin.output_mode == .Lib) _ = @import("abi.zig");
+}
+
+test {
+    _ = @import("limits.zig");
+    _ = region;
+    _ = slabs;
+    _ = slot_log;
+    _ = version;
+    _ = commit_ring;
+    _ = pk_map;
+    _ = row_count;
+    _ = session;
+    _ = waiting;
+    _ = vacuum;
+    _ = transaction;
+    _ = statement;
+    _ = recovery;
+    _ = reader;
+    _ = table_info;
+    _ = row;
+    _ = row_merge;
+    _ = plan;
+    _ = executor;
+    _ = status;
+    _ = schema_blob;
+    _ = @import("row_input.zig");
+    _ = @import("case_fold.zig");
+    _ = @import("filter.zig");
+    _ = @import("filter_compiler.zig");
+    _ = @import("glob.zig");
+    _ = @import("plan_encoder.zig");
+    _ = @import("result.zig");
+    _ = @import("sort_order.zig");
+    _ = @import("top_heap.zig");
+    if (with_border) {
+        _ = @import("abi.zig");
+        _ = @import("abi_control.zig");
+        _ = @import("abi_gen.zig");
+        _ = @import("abi_surface.zig");
+        _ = catalogue;
+        _ = @import("connection.zig");
+        _ = @import("lock_file.zig");
+        _ = @import("os.zig");
+        _ = participants;
+        _ = @import("process_mutex.zig");
+        _ = @import("region_file.zig");
+        _ = @import("store.zig");
+    }
+}
