@@ -22,7 +22,11 @@ export class Bindings {
   #limit: number;
   #offset: number;
 
-  /** @param query The query to bind. */
+  /**
+   * Takes the literals of a query.
+   *
+   * @param query The query to bind.
+   */
   constructor(query: Query) {
     this.#query = query;
     const numbers = [...query.clauses.keys()];

@@ -61,6 +61,8 @@ export class QueryBuilder<Row, Result = Row> implements Iterable<Result> {
   #compiled: CompiledQuery | undefined;
 
   /**
+   * Starts a query.
+   *
    * @param executor What runs the query.
    * @param draft The query so far. Default: all rows.
    */
@@ -79,22 +81,27 @@ export class QueryBuilder<Row, Result = Row> implements Iterable<Result> {
    * @throws {AerostoreError} With `type_mismatch` for a value that is not one of the column.
    */
   where(field: Field<Row>, operator: NullOperator): QueryBuilder<Row, Result>;
+  /** Adds a condition on a boolean column: it is true, or it is false. */
   where(field: FieldOf<Row, boolean>, operator: BoolOperator): QueryBuilder<Row, Result>;
+  /** Adds a condition that a text column matches a glob, or does not. */
   where(
     field: FieldOf<Row, string>,
     operator: GlobOperator,
     glob: string,
   ): QueryBuilder<Row, Result>;
+  /** Adds a comparison with a value. */
   where<Name extends Field<Row>>(
     field: Name,
     operator: CompareOperator,
     value: OperandOf<Row[Name]>,
   ): QueryBuilder<Row, Result>;
+  /** Adds a condition that a column has one of some values. */
   where<Name extends Field<Row>>(
     field: Name,
     operator: "in",
     values: readonly OperandOf<Row[Name]>[],
   ): QueryBuilder<Row, Result>;
+  /** Adds a condition that a column is at least `low` and below `high`. */
   where<Name extends Field<Row>>(
     field: Name,
     operator: "range",
@@ -191,6 +198,8 @@ export class PreparedQuery<Row> {
   readonly #query: CompiledQuery;
 
   /**
+   * Takes a query that was read and planned.
+   *
    * @param executor What runs the query.
    * @param query The query, as `QueryCompiler.prepare` gives it.
    */

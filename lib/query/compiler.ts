@@ -51,6 +51,8 @@ export class CompiledQuery {
   #encoder: PlanEncoder | null = null;
 
   /**
+   * Plans a query.
+   *
    * @param query The query.
    * @param counts The counts of its table.
    */
@@ -142,6 +144,8 @@ export class QueryCompiler {
   #last: CompiledQuery | undefined;
 
   /**
+   * Starts with nothing remembered.
+   *
    * @param table The table; make a new compiler when its indexes change.
    * @param counts The counts of the table.
    */

@@ -18,7 +18,11 @@ export class Cursor {
   /** Offset of the next byte. */
   at = 0;
 
-  /** @param bytes The buffer to write into. */
+  /**
+   * Starts at the first byte.
+   *
+   * @param bytes The buffer to write into.
+   */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

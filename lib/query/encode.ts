@@ -168,7 +168,11 @@ export class PlanEncoder {
   readonly #mayContradict: boolean;
   #cursor: Cursor;
 
-  /** @param plan The plan whose runs to encode. */
+  /**
+   * Encodes what all runs share.
+   *
+   * @param plan The plan whose runs to encode.
+   */
   constructor(plan: Plan) {
     this.#plan = plan;
     this.#bindings = new Bindings(plan.query);

@@ -25,8 +25,11 @@ export interface ExplainedBounds {
   readonly field: string;
   /** The low end; undefined if there is none, or a parameter decides. */
   readonly low: Value | undefined;
+  /** Whether `low` itself is inside. */
   readonly lowInclusive: boolean;
+  /** The high end, as `low`. */
   readonly high: Value | undefined;
+  /** Whether `high` itself is inside. */
   readonly highInclusive: boolean;
 }
 
@@ -40,7 +43,9 @@ export interface Estimate {
 
 /** What `explain()` gives. Its text, by `String(explanation)`, has one line for each fact. */
 export interface Explanation {
+  /** The name of the table. */
   readonly table: string;
+  /** How the rows are reached. */
   readonly route: Route;
   /** The columns of the key that the route uses, such as `destination, altitude`; null without one. */
   readonly index: string | null;
@@ -58,14 +63,17 @@ export interface Explanation {
   readonly descending: boolean;
   /** Most rows to give; null for all, undefined if a parameter decides. */
   readonly limit: number | null | undefined;
+  /** Rows left out first; undefined if a parameter decides. */
   readonly offset: number | undefined;
   /** Whether the scan itself stops when limit + offset rows have passed. */
   readonly limitPushedDown: boolean;
+  /** Whether only the number of rows is wanted. */
   readonly countOnly: boolean;
   /** Why no row can satisfy the query; the empty string if some might. */
   readonly emptiness: string;
   /** What came of the `-index` hint; the empty string without one. */
   readonly hint: string;
+  /** How many rows will be read, roughly. */
   readonly estimate: Estimate;
   /** The explanation as text. */
   toString(): string;

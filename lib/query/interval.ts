@@ -14,9 +14,13 @@ const pairs_compared_max = 10_000;
 
 /** The values between two bounds; an undefined bound is open. */
 export interface Interval {
+  /** The low end. */
   low: Value | undefined;
+  /** Whether `low` itself is inside. */
   lowInclusive: boolean;
+  /** The high end. */
   high: Value | undefined;
+  /** Whether `high` itself is inside. */
   highInclusive: boolean;
 }
 

@@ -51,12 +51,15 @@ export interface PlanCounts {
 export interface CountUsed {
   /** The index, or null for the primary key. */
   readonly index: IndexMeta | null;
+  /** What it was. */
   readonly count: number;
 }
 
 /** A plan. Clause numbers index `query.clauses`. */
 export interface Plan {
+  /** What is planned. */
   readonly query: Query;
+  /** How the rows are reached. */
   readonly route: Route;
   /** The index of an index route, else null. */
   readonly index: IndexMeta | null;
@@ -71,6 +74,7 @@ export interface Plan {
   readonly residuals: readonly number[];
   /** Whether an index is walked from its end to its start. */
   readonly descending: boolean;
+  /** Where the order of the result comes from. */
   readonly ordering: Ordering;
   /**
    * The sort fields that decide something, most important first; after them, ascending primary key.

@@ -10,7 +10,9 @@ export type { ColumnKind };
 
 /** One column of a table. */
 export interface ColumnMeta {
+  /** The name, as declared. */
   readonly name: string;
+  /** What its values are. */
   readonly kind: ColumnKind;
   /** Whether the column can be null. A primary key never is. */
   readonly nullable: boolean;
@@ -18,6 +20,7 @@ export interface ColumnMeta {
   readonly capacity: number;
   /** Whether a single-column index on it was declared. */
   readonly indexed: boolean;
+  /** Whether that index is unique. */
   readonly unique: boolean;
   /** Whether an int64 column gives bigints to JavaScript. */
   readonly bigint: boolean;
@@ -31,6 +34,7 @@ export interface IndexMeta {
   readonly name: string;
   /** Column numbers, first to last; more than one for a composite index. */
   readonly columns: readonly number[];
+  /** Whether two rows cannot have one key; rows with a null in it are exempt. */
   readonly unique: boolean;
 }
 
@@ -38,9 +42,11 @@ export interface IndexMeta {
 export interface TableMeta {
   /** The number of the table in the region. */
   readonly id: number;
+  /** The name, as declared. */
   readonly name: string;
   /** Column number of the primary key. */
   readonly primaryKey: number;
+  /** The columns; their places are their numbers. */
   readonly columns: readonly ColumnMeta[];
   /**
    * The indexes that a query may use, in catalogue order. An index holds one entry for each row;
@@ -56,9 +62,13 @@ export type ColumnSpec = Pick<ColumnMeta, "name" | "kind"> & Partial<ColumnMeta>
 
 /** What {@linkcode tableMeta} needs to know. */
 export interface TableSpec {
+  /** The number of the table in the region. */
   readonly id: number;
+  /** The name, as declared. */
   readonly name: string;
+  /** Column number of the primary key. */
   readonly primaryKey: number;
+  /** The columns in declared order. */
   readonly columns: readonly ColumnSpec[];
   /** The usable indexes in catalogue order. Default: none. Names are made from the columns. */
   readonly indexes?: readonly (Omit<IndexMeta, "name"> & { readonly name?: string })[];

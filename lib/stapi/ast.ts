@@ -45,6 +45,7 @@ export type Operator =
 
 /** One condition on one column. A row is in the result if it satisfies every clause. */
 export interface Clause {
+  /** What it asks. */
   readonly operator: Operator;
   /** Column number. */
   readonly column: number;
@@ -61,6 +62,7 @@ export interface Clause {
 
 /** One sort field. After the last, rows are ordered by ascending primary key. */
 export interface SortKey {
+  /** Column number. */
   readonly column: number;
   /**
    * Largest value first. Booleans count as false < true; the speedtables dialect, which sorts true
@@ -73,9 +75,13 @@ export interface SortKey {
 
 /** A search of one table. */
 export interface Query {
+  /** The table that is searched. */
   readonly table: TableMeta;
+  /** The rules it was read by. Everything about clauses and sort fields is in their flags. */
   readonly dialect: Dialect;
+  /** The conditions, in the order given. */
   readonly clauses: readonly Clause[];
+  /** The sort fields, most important first, each once. */
   readonly sort: readonly SortKey[];
   /** Most rows to give; null for all. */
   readonly limit: number | Parameter | null;

@@ -16,6 +16,7 @@ import { type Place, QueryError, shorten } from "./query_error.ts";
 export interface Item {
   /** A word of the search string, or any JavaScript value. */
   readonly value: unknown;
+  /** Where it stands. */
   readonly place: Place;
   /** The number n of `$n` where parameters are allowed, else 0. */
   readonly parameter: number;
@@ -51,6 +52,8 @@ export class QueryDraft {
   readonly #parameters = new Map<number, Place>();
 
   /**
+   * Starts a query for all rows.
+   *
    * @param table The table that is searched.
    * @param dialect The rules to follow.
    */
@@ -133,12 +136,14 @@ export class QueryDraft {
     this.#reversed = place;
   }
 
+  /** Sets the most rows to give. */
   setLimit(item: Item): void {
     const limit = this.#whole(item, "-limit");
     // The value of a parameter comes later; the planner reads 0 by the dialect then.
     this.#parts.limit = limit === 0 && this.#dialect === "speedtables" ? null : limit;
   }
 
+  /** Sets the rows to leave out first. */
   setOffset(item: Item): void {
     this.#parts.offset = this.#whole(item, "-offset");
   }
@@ -151,10 +156,12 @@ export class QueryDraft {
     this.#parts.fields = [...new Set(items.map((item) => this.#column(item)))];
   }
 
+  /** Sets whether only the number of rows is wanted. */
   setCountOnly(countOnly: boolean): void {
     this.#parts.countOnly = countOnly;
   }
 
+  /** Sets the column whose index to use if that is possible. */
   setHint(item: Item): void {
     this.#parts.hint = this.#column(item);
   }

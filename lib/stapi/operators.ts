@@ -9,6 +9,7 @@ import type { Dialect, Operator } from "./ast.ts";
 
 /** What a spelling of an operator stands for. */
 export interface OperatorMeaning {
+  /** The operator. */
   readonly operator: Operator;
   /** Items of a clause, the operator and the field included. */
   readonly items: number;

@@ -45,8 +45,10 @@ export class QueryError extends AerostoreError {
   readonly word: string;
 
   /**
+   * Makes the error; the message ends with the place.
+   *
    * @param code What went wrong.
-   * @param message What went wrong, for people; the place is appended.
+   * @param message What went wrong, for people.
    * @param place Where.
    */
   constructor(code: ErrorCode, message: string, place: Place) {
