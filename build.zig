@@ -57,10 +57,16 @@ pub fn build(b: *Build) void {
         .engine = .imported,
     });
     addTool(house, .{
-        .name = "bench",
-        .about = "Measure the engine without a host: zig build bench -Doptimize=ReleaseSafe",
+        .name = "bench-native",
+        .about = "Measure the engine without a host; add -Doptimize=ReleaseSafe",
         .path = "src-zig/bench_native.zig",
         .engine = .imported,
+    });
+    addTool(house, .{
+        .name = "bench-ingest",
+        .about = "Measure the parser of ingest; add -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_ingest.zig",
+        .engine = .included,
     });
     addGenerated(house);
     addCross(house);
