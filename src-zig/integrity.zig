@@ -274,8 +274,7 @@ const Check = struct {
         if (check.kindAt(granule) == null) {
             return check.problem("a log names granule {d}, where no block starts", .{granule});
         }
-        const state = slabs.stateOf(check.region, granule).load(.acquire);
-        if (state != slabs.State.used(generation)) return; // freed already
+        if (!slabs.holds(check.region, granule, generation)) return; // freed already
         if (try check.mark(granule, class, "a log")) check.report.blocks_retired += 1;
     }
 

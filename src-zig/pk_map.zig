@@ -64,6 +64,25 @@ pub inline fn bucketOf(region: *const Region, hash: u64) *Shm(u32) {
     return &region.buckets[@intCast(hash & region.bucket_mask)];
 }
 
+/// The three loads of a look-up depend on each other, and each is likely to miss the cache. Someone with
+/// many keys calls these for keys further and further ahead, so that the misses overlap. Nothing here
+/// is more than a hint, but the caller is pinned, because nodes are read.
+pub const Ahead = struct {
+    pub inline fn bucket(region: *const Region, key: Key) void {
+        @prefetch(bucketOf(region, key.hash), .{});
+    }
+    pub inline fn node(region: *const Region, key: Key) void {
+        const at = bucketOf(region, key.hash).load(.acquire);
+        if (at != 0) @prefetch(nodeAt(region, at), .{});
+    }
+    pub inline fn version(region: *const Region, key: Key) void {
+        const at = bucketOf(region, key.hash).load(.acquire);
+        if (at == 0) return;
+        const head = Head.from(nodeAt(region, at).head.load(.acquire));
+        if (head.version != 0) @prefetch(version_module.versionAt(region, head.version), .{});
+    }
+};
+
 /// True if the node holds the key, whether the row lives or not.
 inline fn holds(node: *const NodeHeader, key: Key) bool {
     if (node.hash != key.tag() or node.table != key.table) return false;

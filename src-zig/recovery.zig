@@ -134,8 +134,7 @@ fn finishRemovals(region: *const Region, slot: u32, log: *const slot_log.Log) vo
         // Whether the head was swapped decides. If it was not, the tombstone's own entry still
         // stands in the log, behind this one, and will try again.
         const dead = version_module.Head.dead(slot).bits();
-        const state = slabs.stateOf(region, entry.block).load(.acquire);
-        const ours = state == slabs.State.used(entry.generation) and
+        const ours = slabs.holds(region, entry.block, entry.generation) and
             nodeAt(region, entry.block).head.load(.acquire) == dead;
         if (ours) {
             vacuum.finishRemoval(region, slot, entry, dead);

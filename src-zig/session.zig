@@ -174,7 +174,7 @@ pub const Session = struct {
         if (session.log.needsChunk()) {
             const block = session.chunk_pool.take(&session.allocator) catch unreachable;
             Log.claimChunk(session.region, block.granule, session.slot_index);
-            block.use(session.region);
+            block.use();
             session.log.addChunk(block.granule);
         }
         return session.log.append(entry);

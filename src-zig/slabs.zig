@@ -89,9 +89,21 @@ fn headerGranules(count: u32) u32 {
     return (count * 4 + limits.granule_size - 1) / limits.granule_size;
 }
 
-pub fn sizeClassFor(granules: u32) u8 {
-    for (block_granules, 0..) |class, index| if (granules <= class) return @intCast(index);
-    unreachable; // The schema bounds a row below the largest class.
+const class_by_granules = blk: {
+    @setEvalBranchQuota(100_000);
+    const largest = block_granules[block_granules.len - 1];
+    var classes: [largest + 1]u8 = undefined;
+    for (&classes, 0..) |*class, granules| {
+        class.* = 0;
+        while (block_granules[class.*] < granules) class.* += 1;
+    }
+    break :blk classes;
+};
+
+/// The smallest class that holds a block of so many granules. The schema bounds a row below the
+/// largest.
+pub inline fn sizeClassFor(granules: u32) u8 {
+    return class_by_granules[granules];
 }
 
 /// A block's state: {generation:31, used:1}.
@@ -138,13 +150,18 @@ pub inline fn blockGranule(region: *const Region, slab: u32, size: SizeClass, in
 
 /// Frees a block if `generation` still holds it; does nothing if that happened before. The caller
 /// holds the one log entry that names the block.
+///
+/// Only the low `tag_bits` of the generation count, because a head word has no room for more. The test
+/// is for entries that are drained twice, around a kill; then the block would have to be reused
+/// exactly 2^20 times in between.
 pub fn free(region: *const Region, granule: u32, generation: u32) void {
     const state = stateOf(region, granule);
-    if (state.load(.monotonic) != State.used(generation)) return;
+    const word = state.load(.monotonic);
+    if (!State.isUsed(word) or tagOf(State.generation(word)) != tagOf(generation)) return;
     if (sync.sim) sync.poison(@ptrCast(region.pointer(u8, granule)), blockSize(region, granule));
     // Release: pairs with the acquire in `Pool.scan`: whoever takes the block again does so
     // after everything that the freeing process did with it.
-    state.store(State.free(generation), .release);
+    state.store(State.free(State.generation(word)), .release);
     const meta = &region.slab_metas[region.slabOf(granule)];
     if (meta.has_free.load(.monotonic) == 0) meta.has_free.store(1, .release);
 }
@@ -154,15 +171,29 @@ fn blockSize(region: *const Region, granule: u32) usize {
     return size_classes[kind.size].granules * limits.granule_size;
 }
 
+/// Bits of a block's generation that head words and log entries carry for a block they only name.
+pub const tag_bits = 20;
+
+pub inline fn tagOf(generation: u32) u20 {
+    return @truncate(generation);
+}
+
+/// True if the block at `granule` is in use under a generation with this tag.
+pub fn holds(region: *const Region, granule: u32, generation: u32) bool {
+    const word = stateOf(region, granule).load(.acquire);
+    return State.isUsed(word) and tagOf(State.generation(word)) == tagOf(generation);
+}
+
 /// A free block that its slab's owner has set aside. Nothing shared says so yet.
 pub const Block = struct {
     granule: u32,
     /// The generation that it will have once it is in use.
     generation: u32,
+    state: *Shm(u32),
 
     /// Puts the block into use. Its log entry must be written already.
-    pub inline fn use(block: Block, region: *const Region) void {
-        stateOf(region, block.granule).store(State.used(block.generation), .release);
+    pub inline fn use(block: Block) void {
+        block.state.store(State.used(block.generation), .release);
     }
 };
 
@@ -193,11 +224,13 @@ pub const Pool = struct {
             owned.count -= 1;
             pool.free_count -= 1;
             const index = owned.free[owned.count];
-            const state = stateWord(allocator.region, owned.slab, index).load(.monotonic);
-            assert(!State.isUsed(state));
+            const state = stateWord(allocator.region, owned.slab, index);
+            const word = state.load(.monotonic);
+            assert(!State.isUsed(word));
             return .{
                 .granule = blockGranule(allocator.region, owned.slab, pool.sizeClass(), index),
-                .generation = State.nextGeneration(state),
+                .generation = State.nextGeneration(word),
+                .state = state,
             };
         }
         unreachable; // free_count counts what the lists hold

@@ -88,6 +88,36 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     }
 }
 
+/// Writes rows one by one, each a transaction of its own, and stops at the first that is refused. The
+/// look-ups of the rows behind are started ahead. `failed` is the number of rows written.
+pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
+    const region = session.region;
+    var position: Position = 0;
+    for (writes, 0..) |*one, index| {
+        if (index % ahead_step == 0) lookAhead(session, region, writes[index..]);
+        const result = try write(session, one);
+        if (result.outcome != .done) return .{ .outcome = result.outcome, .failed = index };
+        position = result.position;
+    }
+    return .{ .outcome = .done, .position = position, .failed = writes.len };
+}
+
+const ahead_step = 16;
+
+/// Starts the loads for the next rows, in three passes so that each finds what the one before asked
+/// for.
+fn lookAhead(session: *Session, region: *const Region, writes: []const Write) void {
+    session.pin();
+    defer session.unpin();
+    const near = writes[0..@min(writes.len, ahead_step)];
+    for (near) |*one| pk_map.Ahead.node(region, one.key);
+    for (near) |*one| pk_map.Ahead.version(region, one.key);
+    if (writes.len <= ahead_step) return;
+    for (writes[ahead_step..@min(writes.len, 2 * ahead_step)]) |*one| {
+        pk_map.Ahead.bucket(region, one.key);
+    }
+}
+
 /// The one order in which all transactions install, so that no two wait for each other.
 pub fn before(_: void, a: Write, b: Write) bool {
     if (a.table.id != b.table.id) return a.table.id < b.table.id;

@@ -212,7 +212,10 @@ pub const Installer = struct {
         const prepared = installer.prepared.?;
         prepared.entry.row = node;
         prepared.entry.old = base;
-        prepared.entry.old_generation = if (base == 0) 0 else slabs.generationOf(region, base);
+        // The head word knows the generation; reading the state word would be a cache miss.
+        prepared.entry.old_generation = if (base == head.version)
+            head.generation
+        else if (base == 0) 0 else slabs.tagOf(slabs.generationOf(region, base));
         var flags: u8 = if (lives) 0 else Flags.insert;
         if (write.operation == .delete) flags |= Flags.tombstone;
         installer.fill(write, image, dirty, .{ .base = base, .node = node, .flags = flags });
@@ -290,13 +293,13 @@ pub const Installer = struct {
         }
         if (kind == .insert and installer.prepared_node == null) {
             // An insert's entry follows one for its node: rolled back, it may have to remove it.
-            _ = installer.log(.nop, table, .{ .granule = 0, .generation = 0 });
+            _ = installer.log(.nop, table, 0, 0);
         }
         session.allocator.use_reserve = write.operation == .delete;
         const block = try pool.take(&session.allocator);
-        const entry = installer.log(kind, table, block);
+        const entry = installer.log(kind, table, block.granule, block.generation);
         sync.step();
-        block.use(session.region);
+        block.use();
         installer.prepared = .{ .block = block, .entry = entry, .pool = pool };
     }
 
@@ -305,9 +308,9 @@ pub const Installer = struct {
         const granules = version_module.nodeGranules(keyCellSize(table));
         const pool = try session.allocator.pool(.of(.node, key.table, granules));
         const block = try pool.take(&session.allocator);
-        const entry = installer.log(.node_new, key.table, block);
+        const entry = installer.log(.node_new, key.table, block.granule, block.generation);
         sync.step();
-        block.use(session.region);
+        block.use();
         installer.prepared_node = .{ .block = block, .entry = entry, .pool = pool };
     }
 
@@ -315,14 +318,15 @@ pub const Installer = struct {
         installer: *Installer,
         kind: slot_log.Kind,
         table: u8,
-        block: slabs.Block,
+        granule: RelPtr,
+        generation: u32,
     ) *Entry {
         installer.entries += 1;
         return installer.session.append(.{
             .kind = kind,
             .table = table,
-            .block = block.granule,
-            .generation = block.generation,
+            .block = granule,
+            .generation = generation,
             .old = 0,
             .old_generation = 0,
             .row = 0,
@@ -662,13 +666,8 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
     }
 }
 
-fn blockInUse(region: *const Region, granule: u32, generation: u32) bool {
-    const state = slabs.stateOf(region, granule).load(.acquire);
-    return state == slabs.State.used(generation);
-}
-
 fn unlinkUpdate(region: *const Region, entry: *Entry) void {
-    if (!blockInUse(region, entry.block, entry.generation)) return;
+    if (!slabs.holds(region, entry.block, entry.generation)) return;
     if (entry.old != 0 and entry.row != 0) {
         // Fails if a later installer put its own version in our place: then we are off already.
         const ours = Head.to(entry.block, entry.generation).bits();
@@ -680,7 +679,7 @@ fn unlinkUpdate(region: *const Region, entry: *Entry) void {
 
 /// `companion` is the entry before: the new node, or an empty one when the node was there.
 fn unlinkInsert(region: *const Region, slot: u32, entry: *Entry, companion: *Entry) void {
-    if (!blockInUse(region, entry.block, entry.generation)) return;
+    if (!slabs.holds(region, entry.block, entry.generation)) return;
     if (entry.row != 0 and companion.ts.load(.monotonic) == slot_log.ts_running) {
         companion.block = entry.row;
         companion.generation = slabs.generationOf(region, entry.row);

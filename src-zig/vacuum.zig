@@ -113,8 +113,7 @@ const Removal = enum { done, no_room, not_ripe };
 /// entry stays.
 fn removeDeletedRow(session: *Session, entry: *Entry, block: Block, horizon: Position) Removal {
     const region = session.region;
-    const state = slabs.stateOf(region, block.at).load(.acquire);
-    if (state != slabs.State.used(block.generation)) return .done;
+    if (!slabs.holds(region, block.at, block.generation)) return .done;
     const version = versionAt(region, block.at);
     if (!version.isTombstone()) return .done;
     const node_granule = entry.row;
