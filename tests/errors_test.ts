@@ -1,0 +1,323 @@
+/** Every code is reached by the mistake it stands for, or is said to be out of reach, and why. */
+
+import assert from "node:assert/strict";
+import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { abiHash, Status } from "../lib/abi.ts";
+import { codeOfResult, quote, reasonOf } from "../lib/errors.ts";
+import { Aerostore, AerostoreError, defineTable, type ErrorCode, t } from "../mod.ts";
+import { Child, type RuntimeName, runtimes } from "./support/children.ts";
+import { Store } from "./support/store.ts";
+import { Everything, Presence } from "./support/tables.ts";
+
+/** The codes that no call of this version can give on a healthy machine, and why. */
+const outOfReach: Readonly<Partial<Record<ErrorCode, string>>> = {
+  busy: "needs a process that is stopped while it holds the lock of the file",
+  too_many_processes: "needs more processes than a test may start",
+  region_lost: "tested in Zig, where the file can be replaced at a chosen moment",
+  disk_full: "needs a full memory file system",
+  unsupported_platform: "needs another operating system",
+  snapshot_revoked: "needs transactions that are kept open until memory is short",
+  unique_violation: "needs secondary indexes",
+  serialization_failure: "needs transactions of several statements",
+  too_many_transactions: "needs transactions of several statements",
+  already_open: "the first opener decides, later ones do not disagree",
+  internal: "is a bug",
+};
+
+const reached = new Set<ErrorCode>();
+
+/** Runs `use`, and notes that its error has `code` and quotes `quoted`. */
+function expectCode(code: ErrorCode, use: () => unknown, quoted: string | RegExp): void {
+  let error: unknown;
+  try {
+    use();
+  } catch (thrown) {
+    error = thrown;
+  }
+  checkError(error, code, quoted);
+}
+
+function checkError(error: unknown, code: ErrorCode, quoted: string | RegExp): void {
+  assert.ok(error instanceof AerostoreError, `${code}: ${String(error)}`);
+  assert.equal(error.code, code, error.message);
+  assert.equal(error.name, "AerostoreError");
+  if (typeof quoted === "string") assert.ok(error.message.includes(quoted), error.message);
+  else assert.match(error.message, quoted);
+  assert.doesNotMatch(error.message, /\.$/);
+  reached.add(code);
+}
+
+/** Opens in a child, where the library is not loaded yet, and returns what it tells. */
+async function openInChild(
+  runtime: RuntimeName,
+  store: Store,
+  libraryPath: string,
+): Promise<{ code: ErrorCode; message: string }> {
+  using child = new Child(runtime, "opener.ts", {
+    directory: store.directory,
+    options: { ...store.options, libraryPath },
+  });
+  return await child.next() as { code: ErrorCode; message: string };
+}
+
+/** The path of the file that the only region of a store is in. */
+function regionFile(store: Store): string {
+  const names = readdirSync(store.shmPath);
+  assert.equal(names.length, 1, names.join());
+  return join(store.shmPath, names[0] ?? "");
+}
+
+describe("opening", () => {
+  test("refuses arguments that make no sense", () => {
+    using store = new Store();
+    expectCode("bad_argument", () => Aerostore.open(""), '""');
+    expectCode("bad_argument", () => store.open({ size: "huge" }), '"huge"');
+    const dialect: object = { dialect: "sql" };
+    expectCode("bad_argument", () => store.open(dialect), '"sql"');
+    const misspelled: object = { readonly: true };
+    expectCode("bad_argument", () => store.open(misspelled), '"readonly"');
+    const tables: object = { tables: [{ name: "T" }] };
+    expectCode("bad_argument", () => store.open(tables), '{"name":"T"}');
+    expectCode("bad_argument", () => store.open({ size: 0 }), "0");
+  });
+
+  test("refuses what this version does not do", () => {
+    using store = new Store();
+    expectCode("not_supported", () => store.open({ synchronousCommit: "on" }), "no log on disk");
+  });
+
+  test("refuses a file that is not a region", () => {
+    using store = new Store();
+    const file = join(store.root, "foreign");
+    writeFileSync(file, new Uint8Array(1 << 20).fill(0x41), { mode: 0o600 });
+    expectCode("not_aerostore", () => store.open({ shmPath: file }), store.directory);
+  });
+
+  test("refuses a region of another layout, and a damaged one", () => {
+    using store = new Store();
+    store.open({ tables: [Presence] }).close();
+    const file = regionFile(store);
+    const sound = readFileSync(file);
+    // The magic stands first, then the version of the layout.
+    const other = Uint8Array.from(sound);
+    other[8] = (other[8] ?? 0) ^ 0x55;
+    writeFileSync(file, other);
+    expectCode("layout_version", () => store.open(), store.directory);
+
+    writeFileSync(file, sound);
+    truncateSync(file, 512);
+    expectCode("corrupt", () => store.open(), store.directory);
+  });
+
+  test("refuses a region that others may read", () => {
+    using store = new Store();
+    store.open({ tables: [Presence] }).close();
+    chmodSync(regionFile(store), 0o644);
+    expectCode("permission_denied", () => store.open(), store.directory);
+  });
+
+  test("passes on what the operating system says", () => {
+    using store = new Store();
+    writeFileSync(join(store.root, "file"), "");
+    expectCode("io_error", () => Aerostore.open(join(store.root, "file", "data")), "data");
+  });
+
+  for (const runtime of runtimes) {
+    test(`without a library says how to get one, on ${runtime}`, { timeout: 30_000 }, async () => {
+      using store = new Store();
+      const missing = join(store.root, "nowhere.so");
+      const { code, message } = await openInChild(runtime, store, missing);
+      checkError(new AerostoreError(code, message), "library_not_found", missing);
+      assert.match(message, /npm run build/);
+    });
+
+    test(`with a library of another version is refused, on ${runtime}`, {
+      timeout: 30_000,
+    }, async () => {
+      using store = new Store();
+      const other = join(store.root, "other.so");
+      writeFileSync(other, libraryOfAnotherVersion());
+      const { code, message } = await openInChild(runtime, store, other);
+      checkError(new AerostoreError(code, message), "abi_mismatch", other);
+    });
+  }
+});
+
+/** A copy of the library whose hash is another number: its eight bytes are changed. */
+function libraryOfAnotherVersion(): Uint8Array {
+  const name = process.platform === "darwin" ? "libaerostore.dylib" : "libaerostore.so";
+  const path = fileURLToPath(new URL(`../zig-out/lib/${name}`, import.meta.url));
+  const library = readFileSync(path);
+  const hash = new Uint8Array(new Float64Array([abiHash]).buffer);
+  let changed = 0;
+  for (let at = library.indexOf(hash); at >= 0; at = library.indexOf(hash, at + 1)) {
+    library[at] = (library[at] ?? 0) ^ 1;
+    changed++;
+  }
+  assert.ok(changed > 0, "the hash is not in the library as the eight bytes of a float");
+  return library;
+}
+
+describe("declaring", () => {
+  test("refuses what cannot be a table, and what the stored one is not", () => {
+    using store = new Store();
+    expectCode("invalid_schema", () => defineTable("T", { a: t.int32() }), '"T"');
+    const db = store.open({ tables: [Presence] });
+    expectCode("unknown_table", () => db.table("Nowhere"), '"Nowhere"');
+    const other = defineTable("Presence", { id: t.text(32).primaryKey(), place: t.int32() });
+    expectCode("schema_mismatch", () => store.open({ tables: [other] }), '"Presence"');
+  });
+});
+
+describe("writing", () => {
+  test("refuses rows that break a rule", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Everything] });
+    const table = db.table(Everything);
+    table.insert({ id: "A" });
+    const put = (row: object): void => table.upsert({ id: "B", ...row });
+    expectCode("duplicate_key", () => table.insert({ id: "A" }), '"A"');
+    expectCode("not_found", () => table.update("Z", {}), '"Z"');
+    expectCode("unknown_column", () => put({ nothing: 1 }), '"nothing"');
+    expectCode("value_too_long", () => put({ code: "too long for it" }), '"too long for it"');
+    expectCode("type_mismatch", () => put({ flag: "yes" }), '"yes"');
+    expectCode("not_null_violation", () => put({ count: null }), '"count"');
+    expectCode("unsafe_integer", () => put({ total: 2 ** 60 }), String(2 ** 60));
+    expectCode("not_a_number", () => put({ ratio: NaN }), '"ratio"');
+    assert.equal(table.has("B"), false);
+  });
+
+  test("into a database that only reads is refused", () => {
+    using store = new Store();
+    store.open({ tables: [Presence] }).table(Presence).insert({ id: "A" });
+    const db = store.open({ readOnly: true, tables: [Presence] });
+    const table = db.table(Presence);
+    assert.equal(table.has("A"), true);
+    expectCode("read_only", () => table.insert({ id: "B" }), '"B"');
+    expectCode("read_only", () => table.upsert({ id: "A" }), '"A"');
+    expectCode("read_only", () => table.delete("A"), '"A"');
+    expectCode(
+      "read_only",
+      () => store.open({ readOnly: true, tables: [Everything] }),
+      "Everything",
+    );
+    assert.equal(table.count(), 1);
+  });
+
+  test("into a full region is refused, with nothing half done", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Everything], size: "4MiB" });
+    const table = db.table(Everything);
+    let written = 0;
+    expectCode("region_full", () => {
+      for (; written < 100_000; written++) {
+        table.insert({ id: `row ${written}`, note: "n".repeat(500) });
+      }
+    }, `"row ${written}`.slice(0, 5));
+    assert.ok(written > 100);
+    assert.equal(table.count(), written);
+    assert.equal(table.has(`row ${written}`), false);
+    assert.equal(table.get("row 0")?.note?.length, 500);
+    assert.deepEqual(db.verify().problems, []);
+    // Room that is given back can be used again.
+    for (let i = 0; i < 50; i++) table.delete(`row ${i}`);
+    table.insert({ id: "after" });
+    assert.equal(table.has("after"), true);
+  });
+
+  test("lines that cannot be rows are quoted with their number", async () => {
+    using store = new Store();
+    const table = store.open({ tables: [Presence] }).table(Presence);
+    const source = "A\tgate\t1\nB\tgate\tmany\nC\tgate\t3\n";
+    const error = await table.ingestTsv(source).catch((thrown: unknown) => thrown);
+    checkError(error, "bad_line", /line 2\b.*many/s);
+  });
+});
+
+describe("searching", () => {
+  test("points at the word at fault", () => {
+    using store = new Store();
+    const table = store.open({ tables: [Everything] }).table(Everything);
+    const search = (query: string): () => unknown => () => table.search(query);
+    expectCode("invalid_list", search("-compare {{= id A"), "invalid Tcl-style list syntax");
+    expectCode("unknown_option", search("-x 1"), "unknown STAPI option '-x'");
+    expectCode(
+      "unsupported_operator",
+      search("-compare {{~ id A}}"),
+      "unsupported compare operator '~'",
+    );
+    expectCode(
+      "wrong_arity",
+      search("-compare {{= id A B}}"),
+      "operator '=' expects exactly 3 items, got 4",
+    );
+    expectCode("unknown_column", search("-sort nothing"), "nothing");
+    expectCode("type_mismatch", search("-compare {{= count many}}"), "many");
+    expectCode("invalid_query", search("-limit -1"), "-1");
+    const prepared = table.prepare("-compare {{= id $1}}");
+    expectCode("unknown_parameter", () => prepared.all(), "parameter");
+  });
+});
+
+describe("an end", () => {
+  test("of the database makes its use an error", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.close();
+    expectCode("closed", () => db.table(Presence), store.directory);
+  });
+
+  test("of a transaction makes its use, and that of its views, an error", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.table(Presence).insert({ id: "A" });
+    const transaction = db.begin({ readOnly: true });
+    const table = transaction.table(Presence);
+    const view = table.get("A");
+    assert.equal(view?.id, "A");
+    transaction.abort();
+    expectCode("transaction_closed", () => table.get("A"), '"Presence"');
+    expectCode("transaction_closed", () => transaction.commit(), "commit");
+    expectCode("view_expired", () => view?.id, '"id"');
+  });
+});
+
+describe("codes", () => {
+  test("of the library are those of the module", () => {
+    for (const [code, number] of Object.entries(Status)) {
+      if (code === "ok") continue;
+      assert.equal(codeOfResult(-number), code);
+      assert.match(reasonOf(codeOfResult(-number)), /^[^.]{5,79}$/);
+    }
+    assert.equal(codeOfResult(-9999), "internal");
+  });
+
+  test("are all reached by a test above, or out of reach", () => {
+    for (const code of Object.keys(Status) as (ErrorCode | "ok")[]) {
+      if (code === "ok") continue;
+      assert.ok(reached.has(code) !== (code in outOfReach), code);
+    }
+  });
+});
+
+test("quote() cuts long values, and shows every kind", () => {
+  const cases: readonly (readonly [unknown, string])[] = [
+    ["a\tb", '"a\\tb"'],
+    [5n, "5n"],
+    [-0, "-0"],
+    [NaN, "NaN"],
+    [null, "null"],
+    [undefined, "undefined"],
+    [Uint8Array.of(1, 2), "2 bytes"],
+    [{ a: [1] }, '{"a":[1]}'],
+    [{ a: 1n }, "an object"],
+    [() => 0, "a function"],
+    [Symbol("s"), "a symbol"],
+    ["x".repeat(100), `"${"x".repeat(57)}..."`],
+  ];
+  for (const [value, text] of cases) assert.equal(quote(value), text);
+});
