@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { RowView } from "../mod.ts";
+import { Store } from "./support/store.ts";
+import { Everything, Presence } from "./support/tables.ts";
+
+describe("a reading transaction", () => {
+  test("gives row views, which read as the rows", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Everything] });
+    const row = { id: "A", note: "n".repeat(300), exact: 5n, raw: Uint8Array.of(7) };
+    db.table(Everything).insert(row);
+    using transaction = db.begin({ readOnly: true });
+    const view = transaction.table(Everything).get("A");
+    assert.equal(view?.note, row.note);
+    assert.equal(view?.exact, 5n);
+    assert.deepEqual(view?.raw, row.raw);
+    assert.equal(view?.flag, null);
+    assert.deepEqual(view?.toObject(), db.table(Everything).get("A"));
+    assert.equal(transaction.table(Everything).get("B"), undefined);
+    assert.equal(transaction.table(Everything).has("A"), true);
+  });
+
+  test("keeps reading the rows of its beginning", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    const table = db.table(Presence);
+    table.insert({ id: "A", visits: 1 });
+    table.insert({ id: "B", visits: 1 });
+    using transaction = db.begin({ readOnly: true });
+    const inside = transaction.table(Presence);
+    const view = inside.get("A");
+    for (let i = 0; i < 1000; i++) table.upsert({ id: "A", visits: i });
+    table.delete("B");
+    table.insert({ id: "C" });
+    assert.equal(view?.visits, 1);
+    assert.equal(inside.get("A")?.visits, 1);
+    assert.equal(inside.has("B"), true);
+    assert.equal(inside.has("C"), false);
+    assert.deepEqual([...inside.search("-sort id")].map((row) => row.id), ["A", "B"]);
+    assert.deepEqual(inside.query().where("visits", "=", 1).select("id").sort("id").all(), [
+      { id: "A" },
+      { id: "B" },
+    ]);
+  });
+
+  test("expires its views when it ends, however it ends", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.table(Presence).insert({ id: "A" });
+    let kept: RowView<{ id: string }> | undefined;
+    const expired = { code: "view_expired" };
+
+    const committed = db.begin({ readOnly: true });
+    kept = committed.table(Presence).get("A");
+    committed.commit();
+    assert.throws(() => kept?.id, expired);
+
+    {
+      using left = db.begin({ readOnly: true });
+      kept = left.table(Presence).search("").first();
+      assert.equal(kept?.id, "A");
+    }
+    assert.throws(() => kept?.id, expired);
+
+    db.transaction((tx) => {
+      kept = tx.table(Presence).get("A");
+    }, { readOnly: true });
+    assert.throws(() => kept?.toObject(), expired);
+
+    const open = db.begin({ readOnly: true });
+    kept = open.table(Presence).get("A");
+    db.close();
+    assert.throws(() => kept?.id, expired);
+    assert.equal(open.ended, true);
+    assert.throws(() => open.commit(), { code: "closed" });
+  });
+
+  test("refuses to write", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    using transaction = db.begin({ readOnly: true });
+    assert.throws(() => transaction.table(Presence).insert({ id: "A" }), { code: "read_only" });
+  });
+});
+
+describe("transaction()", () => {
+  test("passes on what its function returns or throws, and ends", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.table(Presence).insert({ id: "A", visits: 7 });
+    const options = { readOnly: true };
+    assert.equal(db.transaction((tx) => tx.table(Presence).get("A")?.visits, options), 7);
+    const mistake = new Error("mistake");
+    assert.throws(() =>
+      db.transaction(() => {
+        throw mistake;
+      }, options), mistake);
+    assert.throws(() => db.transaction(() => Promise.resolve(1), options), {
+      code: "bad_argument",
+      message: /asynchronous/,
+    });
+  });
+});
