@@ -98,7 +98,7 @@ test("planQuery() prefers the equality with more distinct keys", () => {
   );
 });
 
-test("planQuery() breaks a tie for the primary key, then for the earlier clause, then by rank", () => {
+test("planQuery() breaks a tie for the primary key, then the earlier clause, then by rank", () => {
   assert.equal(
     choice(plan(two, "-compare {{= typ A} {= flight_id B}}")),
     "PrimaryKeyLookup [1] [0]",

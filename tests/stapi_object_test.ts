@@ -80,7 +80,8 @@ const cases: [string, SearchQuery<Flight>, QueryBuilder<Flight, unknown>][] = [
       .sort("-altitude", "gs").offset(3),
   ],
   [
-    "-compare {{in gs {1 2}} {range lat 1.5 2} {notmatch typ C17*}} -fields {gs lat} -index altitude",
+    "-compare {{in gs {1 2}} {range lat 1.5 2} {notmatch typ C17*}} -fields {gs lat} " +
+    "-index altitude",
     {
       compare: [["in", "gs", [1, 2]], ["range", "lat", 1.5, 2], ["notmatch", "typ", "C17*"]],
       fields: ["gs", "lat"],

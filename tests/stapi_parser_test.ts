@@ -298,7 +298,7 @@ test("parseSearch() reverses a sort by one field for -desc", () => {
   assertFails("-desc", "invalid_query", "'-desc' reverses a sort by one field", "-desc");
 });
 
-test("parseSearch() lets a second mention of a sort field or output field count for nothing", () => {
+test("parseSearch() lets a second mention of a sort or output field count for nothing", () => {
   const query = parse("-sort {gs -gs lat} -fields {gs lat gs}");
   assert.deepEqual(query.sort.map((key) => key.column), [Column.gs, Column.lat]);
   assert.deepEqual(query.fields, [Column.gs, Column.lat]);

@@ -24,13 +24,13 @@
  *
  * - `IndexExactMatch` (2): `keys` holds the distinct whole keys, to be visited in the given order;
  *   the rows of one key are in ascending primary key order.
- * - `IndexRangeScan` (3): a bound may have fewer columns than the index. Compared with an entry only
- *   on the columns it has, an inclusive bound lets equal entries in and an exclusive one does not.
- *   An entry that is null in a column of either bound may be left out. A low bound above the high
- *   one lets nothing in. A scan without bounds walks the whole index.
- * - Flag 1 walks from the high end to the low. Flag 32 says that the walk gives the order of the sort
- *   fields, so there is nothing to sort and the limit stops it; walking down, equal keys still have
- *   to be put in ascending primary key order.
+ * - `IndexRangeScan` (3): a bound may have fewer columns than the index. Compared with an entry on
+ *   the columns it has, an inclusive bound lets equal entries in and an exclusive one does not. An
+ *   entry that is null in a column of either bound may be left out. A low bound above the high one
+ *   lets nothing in. A scan without bounds walks the whole index.
+ * - Flag 1 walks from the high end to the low. Flag 32 says that the walk gives the order of the
+ *   sort fields, so there is nothing to sort and the limit stops it; walking down, equal keys still
+ *   have to be put in ascending primary key order.
  *
  * @module
  */
@@ -388,7 +388,7 @@ export class PlanEncoder {
     cursor.patchU32(Header.scan, flags);
   }
 
-  /** Writes the cell of the key that the equalities give, and `bound` for the column behind them. */
+  /** Writes the cell of the key: what the equalities give, and `bound` for the next column. */
   #writeIndexKey(cursor: Cursor, bound: Value | undefined): void {
     const { query, equalities, index } = this.#plan;
     const sizeAt = cursor.skip(4);

@@ -9,7 +9,7 @@ import type { Cursor } from "./cursor.ts";
 import { compareValues, fits } from "./interval.ts";
 import type { ColumnKind, ColumnMeta } from "./table_meta.ts";
 
-/** Writes one operand: a number at `at`, or text at the cursor with its place and size at `poolAt`. */
+/** Writes one operand: a number at `at`, or text at the cursor, its place and size at `poolAt`. */
 export function writeOperand(
   cursor: Cursor,
   kind: ColumnKind,

@@ -47,7 +47,7 @@ export interface Explanation {
   readonly table: string;
   /** How the rows are reached. */
   readonly route: Route;
-  /** The columns of the key that the route uses, such as `destination, altitude`; null without one. */
+  /** The columns of the key that the route uses, such as `destination, altitude`; else null. */
   readonly index: string | null;
   /** The clauses that the route answers, as they would stand in a search string. */
   readonly driver: readonly string[];

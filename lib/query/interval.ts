@@ -36,7 +36,7 @@ export function compareValues(a: Value, b: Value): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Whether the clause bounds its column from one side or both, so that an ordered index can serve. */
+/** Whether the clause bounds its column from a side or both, so that an ordered index can serve. */
 export function isBound(clause: Clause): boolean {
   switch (clause.operator) {
     case ">":

@@ -180,7 +180,7 @@ class Planner {
     return found;
   }
 
-  /** The use of an index by values for its first columns and bounds on the next, if there is one. */
+  /** The use of an index by values for its first columns and bounds on the next, if any. */
   #prefix(index: IndexMeta, rank: number): Candidate | undefined {
     const { clauses } = this.#query;
     const equalities: number[] = [];
@@ -202,7 +202,7 @@ class Planner {
     return { route: "IndexRangeScan", index, rank, equalities, bounds };
   }
 
-  /** The clauses that bound a column, none if a null could satisfy them all: it has no place among values. */
+  /** The clauses that bound a column. None if a null satisfies them: it is in no interval. */
   #bounds(column: number): number[] {
     const { clauses } = this.#query;
     if (this.#mayBeNull(column)) return [];

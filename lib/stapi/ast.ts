@@ -50,8 +50,8 @@ export interface Clause {
   /** Column number. */
   readonly column: number;
   /**
-   * Nothing for null, notnull, true and false; one value for the comparisons and globs; low and high
-   * for `range`; any number for `in`.
+   * Nothing for null, notnull, true and false; one value for the comparisons and globs; low and
+   * high for `range`; any number for `in`.
    */
   readonly operands: readonly Operand[];
   /** Whether a glob ignores case. */

@@ -2,8 +2,8 @@
  * Turns what stands in a query into a value of the column's type, or says why it cannot.
  *
  * A word of a search string is an integer, a decimal or scientific number, or text; the type of the
- * column decides what it becomes. So `4007e8` is that text for a text column, a number for a float64
- * column, and 400700000000 for an int64 column. Integers are exact to the last digit on the way.
+ * column decides what it becomes. So `4007e8` is that text for a text column, a number for a
+ * float64 column, and 400700000000 for an int64 column. Integers are exact to the last digit.
  *
  * @module
  */
@@ -163,7 +163,8 @@ export function parseBool(text: string): boolean | undefined {
 function mismatch(table: TableMeta, column: ColumnMeta, what: string, place: Place): never {
   throw new QueryError(
     "type_mismatch",
-    `Column "${column.name}" of table "${table.name}" is ${column.kind}, which ${what} cannot become`,
+    `Column "${column.name}" of table "${table.name}" is ${column.kind}, ` +
+      `which ${what} cannot become`,
     place,
   );
 }

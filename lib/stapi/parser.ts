@@ -186,7 +186,7 @@ class Reader {
 /** A typo such as `$99999` would else ask for that many values. */
 const parameter_number_max = 1000;
 
-/** Whether the first word of `-compare` is an operator itself: one clause without its own braces. */
+/** Whether the first word of `-compare` is an operator: one clause without its own braces. */
 function isBare(first: ListWord): boolean {
   const inner = parseList(first.value, first);
   return inner.length === 1 && inner[0]?.value === first.value;

@@ -1,5 +1,5 @@
 /**
- * Results of the real speedtables, where they are at hand: `../shared/oracle` beside the repository.
+ * Results of the real speedtables, where they are at hand: `../shared/oracle` by the repository.
  */
 
 import { existsSync, readFileSync } from "node:fs";

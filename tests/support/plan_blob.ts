@@ -1,7 +1,7 @@
 /**
  * An executor of plan blobs over an array of rows: it reads the bytes alone, takes the route they
- * name, and does what `lib/query/encode.ts` says an executor must. Indexes are arrays sorted for the
- * occasion. Slow, and nothing but right.
+ * name, and does what `lib/query/encode.ts` says an executor must. Indexes are arrays sorted on the
+ * spot. Slow, and nothing but right.
  */
 
 import assert from "node:assert/strict";
