@@ -74,7 +74,9 @@ const IngestFlag = {
 
 /** The column id of a field to leave out. */
 const ignored = 255;
-const batchSizeMax = 1_000_000;
+const batchSizeMax = 65_536;
+/** Bytes of a file that are read at once. */
+const readSize = 1 << 20;
 const fieldsMax = 1024;
 
 /**
@@ -204,9 +206,9 @@ function piecesOf(
   attempt: string,
 ): AsyncIterable<unknown> | Iterable<unknown> {
   if (typeof source === "string" || source instanceof Uint8Array) return [source];
-  if (source instanceof URL) return createReadStream(source);
+  if (source instanceof URL) return readFile(source);
   if (typeof source === "object" && source !== null) {
-    if ("path" in source && typeof source.path === "string") return createReadStream(source.path);
+    if ("path" in source && typeof source.path === "string") return readFile(source.path);
     if (Symbol.asyncIterator in source || Symbol.iterator in source) {
       return source as AsyncIterable<unknown> | Iterable<unknown>;
     }
@@ -215,6 +217,10 @@ function piecesOf(
     "bad_argument",
     `Cannot ${attempt}: ${quote(source)} is no source of text`,
   );
+}
+
+function readFile(path: string | URL): AsyncIterable<unknown> {
+  return createReadStream(path, { highWaterMark: readSize });
 }
 
 /** Encodes the options for `aero_ingest_begin`: packed, little endian. */
