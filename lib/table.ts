@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type AerostoreError, quote } from "./errors.ts";
+import { AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
 import { ingest, type IngestOptions, type IngestProgress, type IngestSource } from "./ingest.ts";
 import { RowsFlag } from "./native.ts";
@@ -296,14 +296,24 @@ class RowsWriter {
   }
 
   #encodeAll(rows: readonly unknown[]): void {
-    const { connection, encodeRow, recordSizeMax } = this.#handle;
+    const { connection, recordSizeMax } = this.#handle;
     connection.check();
-    const { input, inputSize } = connection;
-    const limit = inputSize - recordSizeMax;
+    const limit = connection.inputSize - recordSizeMax;
     for (const row of rows) {
       if (this.#size > limit) this.#flush(false);
-      this.#size += encodeRow(row, input, this.#size);
+      this.#size += this.#encode(row);
       this.#count += 1;
+    }
+  }
+
+  #encode(row: unknown): number {
+    const { connection, encodeRow } = this.#handle;
+    try {
+      return encodeRow(row, connection.input, this.#size);
+    } catch (error) {
+      if (!(error instanceof AerostoreError)) throw error;
+      const index = this.#written + this.#count;
+      throw new AerostoreError(error.code, `${error.message}, at index ${index}`, { cause: error });
     }
   }
 

@@ -273,7 +273,10 @@ describe("upsertMany()", () => {
     using store = new Store();
     const table = store.open({ tables: [Presence] }).table(Presence);
     const bad = [...rows(10, "gate"), { id: "bad", visits: 1.5 }, { id: "after" }];
-    assert.throws(() => table.upsertMany(bad), { code: "type_mismatch", message: /not 1.5/ });
+    assert.throws(() => table.upsertMany(bad), {
+      code: "type_mismatch",
+      message: /not 1.5, at index 10$/,
+    });
     assert.equal(table.count(), 0);
   });
 
