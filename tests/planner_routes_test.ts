@@ -15,6 +15,7 @@ import { formatList } from "../lib/stapi/tcl_list.ts";
 import { flightTable } from "./support/flight_table.ts";
 import { oracleMissing, oracleTable, readOracle } from "./support/oracle.ts";
 import { runBlob } from "./support/plan_blob.ts";
+import { preparedArbitrary, rowsArbitrary, searchArbitrary } from "./support/query_arbitrary.ts";
 import { type ModelRow, runModel } from "./support/query_model.ts";
 
 const tables: readonly TableMeta[] = [
@@ -23,104 +24,6 @@ const tables: readonly TableMeta[] = [
   flightTable(["typ", "altitude"], ["altitude", "lat"], ["on_ground", "serial"], ["typ"]),
   flightTable(["serial", "typ", "altitude"], ["altitude"], ["origin", "typ"], ["hex", "typ"]),
 ];
-
-/** Values few enough to meet often; each as the engine holds it and as a search writes it. */
-const samples: Readonly<Record<string, readonly (readonly [Value, string])[]>> = {
-  flight_id: ["UAL1", "UAL2", "DAL1", "é", "\u{1f600}", "\uff5e", ""].map((text) => [text, text]),
-  altitude: [-5, 0, 1, 2, 3].map((number) => [number, String(number)]),
-  lat: [-1.5, 0, 0.25, 1e10].map((number) => [number, String(number)]),
-  typ: ["A", "B738", "B737", "b738", "B7", "", "é"].map((text) => [text, text]),
-  on_ground: [[true, "1"], [false, "0"]],
-  hex: ["a", "ab", "b"].map((text) => [new TextEncoder().encode(text), text]),
-  serial: [-1n, 0n, 1n, 2n ** 60n, 2n ** 60n + 1n].map((number) => [number, String(number)]),
-  origin: ["SFO", "SEA", "JFK"].map((text) => [text, text]),
-};
-const fields = Object.keys(samples);
-/** Fields to ask about: those with most indexes more often. */
-const asked = [...fields, "altitude", "typ", "altitude", "typ"];
-/** Orders that an index could give, and some that it nearly gives. */
-const sorts = [
-  ["altitude"],
-  ["-altitude"],
-  ["typ"],
-  ["-typ", "-altitude"],
-  ["typ", "-altitude"],
-  ["altitude", "lat"],
-  ["-altitude", "-lat"],
-  ["-altitude", "lat"],
-  ["-on_ground", "-serial"],
-  ["flight_id", "altitude"],
-  ["-flight_id"],
-];
-
-const row_arbitrary = fc.record(Object.fromEntries(fields.map((field) => {
-  const values = fc.constantFrom(...(samples[field] ?? []).map(([value]) => value));
-  const nullable = field !== "flight_id" && field !== "origin";
-  return [field, nullable ? fc.option(values, { nil: null, freq: 3 }) : values];
-})));
-const rows_arbitrary: fc.Arbitrary<ModelRow[]> = fc.uniqueArray(
-  row_arbitrary as fc.Arbitrary<ModelRow>,
-  { selector: (row) => row["flight_id"], maxLength: 7 },
-);
-
-const pattern_arbitrary = fc.constantFrom(
-  "B*",
-  "B73?",
-  "b7*",
-  "*8",
-  "B738",
-  "",
-  "*",
-  "[A-C]*",
-  "é*",
-);
-
-const clause_arbitrary: fc.Arbitrary<string[]> = fc.constantFrom(...asked).chain((field) => {
-  const words = (samples[field] ?? []).map(([, text]) => text);
-  const word = fc.constantFrom(
-    ...words,
-    ...(field === "flight_id" ? ["longer than 16 bytes"] : []),
-  );
-  const choices: fc.Arbitrary<string[]>[] = [
-    fc.constantFrom("null", "notnull").map((operator) => [operator, field]),
-    fc.tuple(fc.constantFrom("=", "=", "=", "!=", ">", ">=", "<", "<="), word)
-      .map(([operator, value]) => [operator, field, value]),
-    fc.array(word, { maxLength: 4 }).map((words) => ["in", field, formatList(words)]),
-    fc.tuple(word, word).map(([low, high]) => ["range", field, low, high]),
-  ];
-  if (field === "typ" || field === "flight_id") {
-    const operators = fc.constantFrom("match", "notmatch", "imatch", "match_case");
-    choices.push(
-      fc.tuple(operators, pattern_arbitrary).map(([operator, glob]) => [operator, field, glob]),
-    );
-  }
-  if (field === "on_ground") {
-    choices.push(fc.constantFrom("true", "false").map((operator) => [operator, field]));
-  }
-  return fc.oneof(...choices);
-});
-
-const search_arbitrary: fc.Arbitrary<string> = fc.record({
-  clauses: fc.array(clause_arbitrary, { maxLength: 4 }),
-  sort: fc.oneof(
-    fc.constantFrom(...sorts),
-    fc.array(
-      fc.tuple(fc.constantFrom("", "-"), fc.constantFrom(...fields)).map((parts) => parts.join("")),
-      { maxLength: 3 },
-    ),
-  ),
-  limit: fc.option(fc.integer({ min: 0, max: 4 })),
-  offset: fc.option(fc.integer({ min: 0, max: 2 })),
-  fields: fc.option(fc.subarray(fields, { minLength: 1 })),
-  hint: fc.option(fc.constantFrom(...fields), { freq: 4 }),
-}).map(({ clauses, sort, limit, offset, fields: wanted, hint }) => {
-  const words = ["-compare", formatList(clauses.map(formatList)), "-sort", formatList(sort)];
-  if (limit !== null) words.push("-limit", String(limit));
-  if (offset !== null) words.push("-offset", String(offset));
-  if (wanted !== null) words.push("-fields", formatList(wanted));
-  if (hint !== null) words.push("-index", hint);
-  return formatList(words);
-});
 
 /** Counts that are what the rows say. */
 function countsOf(table: TableMeta, rows: readonly ModelRow[]) {
@@ -180,8 +83,8 @@ function equal(a: ModelRow, b: ModelRow): boolean {
 test("every route gives the rows that the query means", () => {
   fc.assert(
     fc.property(
-      search_arbitrary,
-      rows_arbitrary,
+      searchArbitrary,
+      rowsArbitrary,
       fc.constantFrom<Dialect>("default", "speedtables"),
       fc.constantFrom(...tables),
       (search, rows, dialect, table) => {
@@ -192,34 +95,11 @@ test("every route gives the rows that the query means", () => {
   );
 });
 
-/** A search whose every value is a parameter, and its values. */
-const prepared_arbitrary = fc.array(clause_arbitrary, { minLength: 1, maxLength: 4 }).map(
-  (clauses) => {
-    const args: unknown[] = [];
-    const open = clauses.map(([operator = "", field = "", ...operands]) => {
-      const places = operands.map((operand) => {
-        const values = operator === "in"
-          ? operand.split(/\s+/).filter((word) => word !== "{}")
-          : [operand];
-        args.push(operator === "in" ? values.filter((word) => word !== "") : operand);
-        return `$${args.length}`;
-      });
-      return [operator, field, ...places];
-    });
-    return { open: formatList(["-compare", formatList(open.map(joinRaw))]), args };
-  },
-);
-
-/** `$` must stay bare: within a list it is written without backslashes. */
-function joinRaw(words: readonly string[]): string {
-  return words.join(" ");
-}
-
 test("prepared queries give the same as literal ones, by every route", () => {
   fc.assert(
     fc.property(
-      prepared_arbitrary,
-      rows_arbitrary,
+      preparedArbitrary,
+      rowsArbitrary,
       fc.constantFrom<Dialect>("default", "speedtables"),
       fc.constantFrom(...tables),
       ({ open, args }, rows, dialect, table) => {

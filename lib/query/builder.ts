@@ -175,7 +175,11 @@ export class QueryBuilder<Row, Result = Row> implements Iterable<Result> {
     return this.compile().explain();
   }
 
-  /** Returns the query ready to run, planned for the counts of now. */
+  /**
+   * Returns the query ready to run, planned for the counts of now.
+   *
+   * @internal
+   */
   compile(): CompiledQuery {
     this.#compiled ??= new CompiledQuery(this.#draft.finish(), this.#executor.counts);
     return this.#compiled.refresh();
