@@ -4,12 +4,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { explainPlan, type Explanation } from "../lib/query/explain.ts";
 import { planQuery } from "../lib/query/planner.ts";
 import type { IndexMeta } from "../lib/query/table_meta.ts";
 import type { Dialect } from "../lib/stapi/ast.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
-import { flightTable } from "./support/flight_table.ts";
+import { formatList } from "../lib/stapi/tcl_list.ts";
+import { Column, flightTable } from "./support/flight_table.ts";
+import { searchArbitrary } from "./support/query_arbitrary.ts";
 
 const table = flightTable(["altitude"], ["typ"], ["destination", "altitude"]);
 const counts = {
@@ -150,4 +153,28 @@ test("explainPlan() writes clauses that read back", () => {
   const clauses = explain(search).residuals;
   assert.deepEqual(clauses, ["= hex <2 bytes>", "= serial 5", "range lat 1 2.5"]);
   assert.deepEqual(explain(search).driver, ["in typ {{a b} {} \\{}"]);
+});
+
+test("explainPlan() writes every clause so that it reads back, in both dialects", () => {
+  fc.assert(
+    fc.property(
+      searchArbitrary,
+      fc.constantFrom<Dialect>("default", "speedtables"),
+      (search, dialect) => {
+        const query = parseSearch(search, table, { dialect });
+        // Bytes are not text, so an explanation only says how many there are.
+        fc.pre(query.clauses.every(({ column }) => column !== Column.hex));
+        const plan = planQuery(query, counts);
+        fc.pre(plan.route !== "Empty");
+        const { driver, residuals } = explainPlan(plan, counts);
+        const written = formatList(["-compare", formatList([...driver, ...residuals])]);
+        const inOrder = [...plan.equalities, ...plan.bounds].sort((a, b) => a - b);
+        assert.deepEqual(
+          parseSearch(written, table, { dialect }).clauses,
+          [...inOrder, ...plan.residuals].map((number) => query.clauses[number]),
+        );
+      },
+    ),
+    { numRuns: 500 },
+  );
 });

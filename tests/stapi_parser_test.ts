@@ -4,6 +4,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
 import { AerostoreError, type ErrorCode } from "../lib/errors.ts";
 import type { Dialect, Query, Value } from "../lib/stapi/ast.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
@@ -395,4 +396,28 @@ test("parseSearch() refuses parameters that leave a gap or have no number", () =
   fails("-compare {{= typ $1} {= gs $3}}", /'\$3' is used, but '\$2' is not/);
   fails("-compare {{= typ $0}}", /'\$0' is not one/);
   fails("-compare {{= typ $99999999999}}", /'\$99999999999' is not one/);
+});
+
+test("parseSearch() reads any text, or says what is wrong with which of its words", () => {
+  const word = fc.constantFrom(
+    ...'{}"\\ \t\n$-5a',
+    ..."-compare -sort -limit -offset -fields -countOnly -index -desc -asc".split(" "),
+    ..."= != in range match null true gs typ lat on_ground serial hex $1 $2 1e5 B7*".split(" "),
+    " ",
+    " {",
+    "} ",
+  );
+  fc.assert(
+    fc.property(fc.array(word), fc.boolean(), fc.boolean(), (words, parameters, speedtables) => {
+      const text = words.join("");
+      const dialect = speedtables ? "speedtables" : "default";
+      try {
+        parseSearch(text, table, { dialect, parameters });
+      } catch (error) {
+        assert.ok(error instanceof QueryError, String(error));
+        assert.ok(error.offset >= 0 && error.offset <= text.length, error.message);
+      }
+    }),
+    { numRuns: 3000 },
+  );
 });

@@ -4,7 +4,15 @@
  * @module
  */
 
-import { type Clause, isParameter, type Operand, type SortKey, type Value } from "../stapi/ast.ts";
+import {
+  type Clause,
+  type Dialect,
+  isParameter,
+  type Operand,
+  type Query,
+  type SortKey,
+  type Value,
+} from "../stapi/ast.ts";
 import { quoteWord } from "../stapi/tcl_list.ts";
 import { Bindings } from "./bind.ts";
 import { contradictionText } from "./planner.ts";
@@ -125,7 +133,7 @@ export function explainPlan(
   const emptiness = contradiction < 0 ? plan.emptiness : contradictionText(query, contradiction);
   const words = (numbers: readonly number[]): string[] =>
     numbers.map((number) =>
-      clauseText(table, clauses[number], known ? bindings.values[number] : undefined)
+      clauseText(query, clauses[number], known ? bindings.values[number] : undefined)
     );
   const facts = {
     table: table.name,
@@ -199,17 +207,23 @@ function estimateRows(plan: Plan, counts: PlanCounts, bindings: Bindings): numbe
 }
 
 function clauseText(
-  table: TableMeta,
+  { table, dialect }: Query,
   clause: Clause | undefined,
   values: readonly Value[] | undefined,
 ): string {
   if (clause === undefined) return "";
-  let { operator }: { operator: string } = clause;
-  if (clause.ignoreCase) operator = operator === "match" ? "imatch" : "notimatch";
   const field = columnOf(table, clause.column).name;
   const operands = (values ?? clause.operands).map(operandText);
   const tail = clause.operator === "in" ? [`{${operands.join(" ")}}`] : operands;
-  return [operator, field, ...tail].join(" ");
+  return [operatorText(clause, dialect), field, ...tail].join(" ");
+}
+
+/** Globs are written by an operator that says the same in the dialect. */
+function operatorText(clause: Clause, dialect: Dialect): string {
+  const { operator, ignoreCase } = clause;
+  if (operator !== "match" && operator !== "notmatch") return operator;
+  if (ignoreCase) return operator === "match" ? "imatch" : "notimatch";
+  return dialect === "speedtables" ? `${operator}_case` : operator;
 }
 
 function operandText(operand: Operand): string {
