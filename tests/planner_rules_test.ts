@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AerostoreError } from "../lib/errors.ts";
 import { type Plan, type PlanCounts, stopsEarly } from "../lib/query/plan.ts";
-import { clause_count_max, planQuery } from "../lib/query/planner.ts";
+import { clauseCountMax, planQuery } from "../lib/query/planner.ts";
 import type { IndexMeta, TableMeta } from "../lib/query/table_meta.ts";
 import type { Dialect } from "../lib/stapi/ast.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
@@ -471,9 +471,9 @@ test("planQuery() gives the same plan for the same query, metadata and counts", 
 
 test("planQuery() refuses more clauses than the engine takes", () => {
   const clauses = (count: number): string => `-compare {${"{= gs 1} ".repeat(count)}}`;
-  assert.equal(plan(plain, clauses(clause_count_max)).route, "FullScan");
+  assert.equal(plan(plain, clauses(clauseCountMax)).route, "FullScan");
   assert.throws(
-    () => plan(plain, clauses(clause_count_max + 1)),
+    () => plan(plain, clauses(clauseCountMax + 1)),
     (error) =>
       error instanceof AerostoreError && error.code === "invalid_query" &&
       error.message === "A query has at most 1024 clauses, and this one has 1025",

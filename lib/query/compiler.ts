@@ -15,10 +15,10 @@ import { planQuery } from "./planner.ts";
 import type { TableMeta } from "./table_meta.ts";
 
 /** Searches in one generation of a cache. */
-const generation_size = 256;
+const generationSize = 256;
 
 /**
- * The last searches of one dialect: at least `generation_size` different ones, at most twice that.
+ * The last searches of one dialect: at least `generationSize` different ones, at most twice that.
  * What was used since the last change of generation survives the next. Nothing is ever deleted from
  * a map, which is slow to find its oldest entry then.
  */
@@ -35,7 +35,7 @@ class SearchCache {
   }
 
   set(search: string, query: CompiledQuery): void {
-    if (this.#young.size >= generation_size) {
+    if (this.#young.size >= generationSize) {
       this.#old = this.#young;
       this.#young = new Map();
     }
@@ -95,7 +95,7 @@ export class CompiledQuery {
    */
   encode(
     target: Uint8Array,
-    args: readonly unknown[] = no_args,
+    args: readonly unknown[] = noArgs,
     flags = 0,
     limitMax = Infinity,
   ): number {
@@ -109,7 +109,7 @@ export class CompiledQuery {
   }
 }
 
-const no_args: readonly unknown[] = [];
+const noArgs: readonly unknown[] = [];
 
 /**
  * Compiles the searches of one table. A search string that was seen before is not read again.

@@ -7,7 +7,7 @@
 import { AerostoreError } from "../errors.ts";
 
 /** Text up to this length is written by a loop, which beats the call of an encoder. */
-const loop_length_max = 40;
+const loopLengthMax = 40;
 
 const encoder = new TextEncoder();
 
@@ -98,7 +98,7 @@ export class Cursor {
   textOrBytes(value: string | Uint8Array): number {
     const start = this.at;
     if (typeof value !== "string") this.copy(value);
-    else if (value.length > loop_length_max || !this.#writeAscii(value)) this.#writeUtf8(value);
+    else if (value.length > loopLengthMax || !this.#writeAscii(value)) this.#writeUtf8(value);
     return this.at - start;
   }
 

@@ -49,7 +49,7 @@ import {
 } from "./encode_values.ts";
 import { compareValues, findContradiction, type Interval, mergeBounds } from "./interval.ts";
 import type { Plan, Route } from "./plan.ts";
-import { key_count_max } from "./planner.ts";
+import { keyCountMax } from "./planner.ts";
 import { columnOf } from "./table_meta.ts";
 
 /** Bits of the plan's flags byte that a run may add. */
@@ -60,11 +60,11 @@ export const PlanFlag = {
   handles: 4,
 } as const;
 
-const speedtables_flag = 2;
+const speedtablesFlag = 2;
 
-const header_size = 64;
-const clause_size = 40;
-const sort_size = 4;
+const headerSize = 64;
+const clauseSize = 40;
+const sortSize = 4;
 
 /** Offsets in the header. */
 const Header = {
@@ -89,7 +89,7 @@ const ClauseField = {
   secondSize: 36,
 } as const;
 
-const route_codes: Readonly<Record<Route, number>> = {
+const routeCodes: Readonly<Record<Route, number>> = {
   Empty: 0,
   PrimaryKeyLookup: 1,
   IndexExactMatch: 2,
@@ -98,7 +98,7 @@ const route_codes: Readonly<Record<Route, number>> = {
   FullScan: 4,
 };
 
-const operator_codes: Readonly<Record<Operator, number>> = {
+const operatorCodes: Readonly<Record<Operator, number>> = {
   null: 1,
   notnull: 2,
   "=": 3,
@@ -125,7 +125,7 @@ const ScanFlag = {
 } as const;
 
 /** No input buffer takes more than this. */
-const template_size_max = 1 << 21;
+const templateSizeMax = 1 << 21;
 
 /** Where templates are written before their size is known; it doubles until the literals fit. */
 let scratch = new Uint8Array(4096);
@@ -223,13 +223,13 @@ export class PlanEncoder {
     if (flags !== 0) cursor.patchByte(Header.flags, queryFlags(this.#plan) | flags);
     let { limit } = this.#bindings;
     if (limit < 0 || limit > limitMax) limit = limitMax;
-    if (limit === 0) cursor.patchByte(Header.route, route_codes.Empty);
+    if (limit === 0) cursor.patchByte(Header.route, routeCodes.Empty);
     cursor.patchF64(Header.limit, limit === Infinity ? -1 : limit);
     cursor.patchF64(Header.offset, this.#bindings.offset);
     if (this.#mayContradict && emptiness === "") {
       const { values } = this.#bindings;
       if (findContradiction(query.table, query.clauses, values) >= 0) {
-        cursor.patchByte(Header.route, route_codes.Empty);
+        cursor.patchByte(Header.route, routeCodes.Empty);
       }
     }
   }
@@ -241,7 +241,7 @@ export class PlanEncoder {
         this.#writeTemplate(cursor);
         return scratch.slice(0, cursor.at);
       } catch (error) {
-        if (scratch.length >= template_size_max) throw error;
+        if (scratch.length >= templateSizeMax) throw error;
         scratch = new Uint8Array(scratch.length * 2);
       }
     }
@@ -250,17 +250,17 @@ export class PlanEncoder {
   #writeTemplate(cursor: Cursor): void {
     const { query, route, sort, index, descending, ordering } = this.#plan;
     const { clauses } = query;
-    const sortsAt = header_size + clauses.length * clause_size;
+    const sortsAt = headerSize + clauses.length * clauseSize;
     cursor.skip(4);
     cursor.u16(query.table.id);
-    cursor.u16(route_codes[route] | (queryFlags(this.#plan) << 8));
+    cursor.u16(routeCodes[route] | (queryFlags(this.#plan) << 8));
     cursor.u16(clauses.length);
     cursor.u16(sort.length);
     cursor.skip(20);
     const [low, high] = projection(query.fields);
     cursor.u32(low);
     cursor.u32(high);
-    cursor.u32(header_size);
+    cursor.u32(headerSize);
     cursor.u32(sortsAt);
     cursor.skip(4);
     cursor.u32(index?.id ?? 0);
@@ -282,7 +282,7 @@ export class PlanEncoder {
     const clause = this.#plan.query.clauses[number];
     const values = this.#bindings.values[number];
     if (clause === undefined || values === undefined || values.length === 0) return;
-    const at = header_size + number * clause_size;
+    const at = headerSize + number * clauseSize;
     const { kind } = columnOf(this.#plan.query.table, clause.column);
     if (clause.operator === "in") {
       cursor.align(8);
@@ -324,12 +324,12 @@ export class PlanEncoder {
     const { query, equalities } = this.#plan;
     const column = columnOf(query.table, query.table.primaryKey);
     const keys = distinctFitting(column, this.#bindings.values[equalities[0] ?? -1] ?? []);
-    if (keys.length > key_count_max) {
+    if (keys.length > keyCountMax) {
       // Every row is tested against the in-list, which is a clause in any case.
-      cursor.patchByte(Header.route, route_codes.FullScan);
+      cursor.patchByte(Header.route, routeCodes.FullScan);
       return;
     }
-    if (keys.length === 0) cursor.patchByte(Header.route, route_codes.Empty);
+    if (keys.length === 0) cursor.patchByte(Header.route, routeCodes.Empty);
     cursor.patchU32(Header.keyCount, keys.length);
     cursor.patchU32(Header.keysAt, cursor.at);
     for (const key of keys) writePrimaryKey(cursor, column.kind, key);
@@ -348,14 +348,14 @@ export class PlanEncoder {
     }
     const column = columnOf(query.table, index?.columns[0] ?? 0);
     const keys = distinctFitting(column, values[number] ?? []).slice();
-    if (keys.length > key_count_max) {
-      const message = `An in-list has at most ${key_count_max} values here, got ${keys.length}`;
+    if (keys.length > keyCountMax) {
+      const message = `An in-list has at most ${keyCountMax} values here, got ${keys.length}`;
       throw new QueryError("invalid_query", message, { offset: -1, word: column.name });
     }
     if (ordering === "route") {
       keys.sort(descending ? (a, b) => -compareValues(a, b) : compareValues);
     }
-    if (keys.length === 0) cursor.patchByte(Header.route, route_codes.Empty);
+    if (keys.length === 0) cursor.patchByte(Header.route, routeCodes.Empty);
     cursor.patchU32(Header.keyCount, keys.length);
     cursor.patchU32(Header.keysAt, cursor.at);
     for (const key of keys) {
@@ -409,7 +409,7 @@ export class PlanEncoder {
 function queryFlags(plan: Plan): number {
   const { countOnly, dialect } = plan.query;
   return (countOnly ? PlanFlag.countOnly : 0) |
-    (dialect === "speedtables" ? speedtables_flag : 0);
+    (dialect === "speedtables" ? speedtablesFlag : 0);
 }
 
 /** Returns the low and high halves of the column mask; all zero means every column. */
@@ -425,13 +425,13 @@ function projection(fields: readonly number[] | null): [number, number] {
 
 function writeClause(cursor: Cursor, clause: Clause): void {
   const nullFlag = clause.nullSatisfies && clause.operator !== "null" ? 1 : 0;
-  cursor.u16(operator_codes[clause.operator] | (clause.column << 8));
+  cursor.u16(operatorCodes[clause.operator] | (clause.column << 8));
   cursor.u16(nullFlag | (clause.ignoreCase ? 2 : 0));
-  cursor.skip(clause_size - 4);
+  cursor.skip(clauseSize - 4);
 }
 
 function writeSort(cursor: Cursor, key: SortKey): void {
   const flags = (key.descending ? 1 : 0) | (key.nullsFirst ? 2 : 0);
   cursor.u16(key.column | (flags << 8));
-  cursor.skip(sort_size - 2);
+  cursor.skip(sortSize - 2);
 }

@@ -178,7 +178,7 @@ function explainBounds(plan: Plan, bindings: Bindings): ExplainedBounds | null {
 }
 
 /** A third of the rows pass one bound: crude, but no statistics are kept. */
-const bound_selectivity = 1 / 3;
+const boundSelectivity = 1 / 3;
 
 function estimateRows(plan: Plan, counts: PlanCounts, bindings: Bindings): number {
   const rows = counts.rows();
@@ -196,7 +196,7 @@ function estimateRows(plan: Plan, counts: PlanCounts, bindings: Bindings): numbe
     } else {
       const interval = explainBounds(plan, bindings);
       const ends = Number(interval?.low !== undefined) + Number(interval?.high !== undefined);
-      read = rows / distinct ** share * bound_selectivity ** ends;
+      read = rows / distinct ** share * boundSelectivity ** ends;
     }
   }
   // A limit ends the scan early, but only what passes the residuals counts.

@@ -10,7 +10,7 @@ import { utf8Size } from "../values.ts";
 import { type ColumnMeta, columnOf, type TableMeta } from "./table_meta.ts";
 
 /** Most pairs of in-list values that are compared to see whether two lists have one in common. */
-const pairs_compared_max = 10_000;
+const pairsComparedMax = 10_000;
 
 /** The values between two bounds; an undefined bound is open. */
 export interface Interval {
@@ -157,7 +157,7 @@ function contradicts(
     const wanted = equalValues(clause, values[at] ?? []);
     if (wanted === undefined) continue;
     // Seeing a contradiction saves work; looking for it must not cost more.
-    if (allowed !== undefined && allowed.length * wanted.length > pairs_compared_max) continue;
+    if (allowed !== undefined && allowed.length * wanted.length > pairsComparedMax) continue;
     allowed = allowed === undefined
       ? wanted.filter((value) => fits(column, value) && contains(interval, value))
       : allowed.filter((value) => wanted.some((other) => compareValues(value, other) === 0));

@@ -30,9 +30,9 @@ import type { CountUsed, Ordering, Plan, PlanCounts, Route } from "./plan.ts";
 import { columnOf, type IndexMeta } from "./table_meta.ts";
 
 /** Most clauses of a query. */
-export const clause_count_max = 1024;
+export const clauseCountMax = 1024;
 /** Most keys that a route can look up; a longer in-list is tested on each row instead. */
-export const key_count_max = 65_536;
+export const keyCountMax = 65_536;
 
 /** One way to reach the rows. */
 interface Candidate {
@@ -77,8 +77,8 @@ interface Candidate {
  * ```
  */
 export function planQuery(query: Query, counts: PlanCounts): Plan {
-  if (query.clauses.length > clause_count_max) {
-    const message = `A query has at most ${clause_count_max} clauses, and this one has ` +
+  if (query.clauses.length > clauseCountMax) {
+    const message = `A query has at most ${clauseCountMax} clauses, and this one has ` +
       `${query.clauses.length}`;
     throw new QueryError("invalid_query", message, { offset: -1, word: "" });
   }
@@ -147,7 +147,7 @@ class Planner {
       hint = winner === undefined ? "of no use" : "followed";
     }
     winner ??= this.#choose(all) ?? this.#orderScan(null);
-    return this.#finish(winner ?? full_scan, hint);
+    return this.#finish(winner ?? fullScan, hint);
   }
 
   #firstColumn(candidate: Candidate): number | undefined {
@@ -348,7 +348,7 @@ class Planner {
   }
 }
 
-const full_scan: Candidate = {
+const fullScan: Candidate = {
   route: "FullScan",
   index: null,
   rank: 0,
@@ -359,7 +359,7 @@ const full_scan: Candidate = {
 /** Whether the clause gives the values of a key: rule 2. */
 function isLookup(clause: Clause): boolean {
   if (clause.operator === "=") return true;
-  return clause.operator === "in" && clause.operands.length <= key_count_max;
+  return clause.operator === "in" && clause.operands.length <= keyCountMax;
 }
 
 /** Rules 3 and 4. */

@@ -40,7 +40,7 @@ export function coerceWord(table: TableMeta, number: number, text: string, place
     }
     case "float64":
     case "timestamp": {
-      const value = number_shape.test(text) ? Number(text) : NaN;
+      const value = numberShape.test(text) ? Number(text) : NaN;
       if (Number.isFinite(value)) return value === 0 ? 0 : value;
       return mismatch(table, column, `'${shorten(text)}'`, place);
     }
@@ -100,10 +100,10 @@ export function coerceValue(
 const encoder = new TextEncoder();
 
 /** The decimal and scientific numbers of the grammar; hexadecimal, `inf` and `nan` are text. */
-const number_shape = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
+const numberShape = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
-const int64_min = -(2n ** 63n);
-const int64_max = 2n ** 63n - 1n;
+const int64Min = -(2n ** 63n);
+const int64Max = 2n ** 63n - 1n;
 
 function coerceInt64(
   table: TableMeta,
@@ -130,14 +130,14 @@ function fitInteger(kind: "int32" | "int64", value: bigint): Value | undefined {
   if (kind === "int32") {
     return value >= -0x80000000n && value <= 0x7fffffffn ? Number(value) : undefined;
   }
-  return value >= int64_min && value <= int64_max ? value : undefined;
+  return value >= int64Min && value <= int64Max ? value : undefined;
 }
 
 /** Returns the integer that `text` writes (also as `4.0` or `12e2`), exactly; undefined if none. */
 function parseInteger(text: string): bigint | undefined {
   if (/^-?\d{1,18}$/.test(text)) return BigInt(text);
   const parts = /^([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/.exec(text);
-  if (parts === null || !number_shape.test(text)) return undefined;
+  if (parts === null || !numberShape.test(text)) return undefined;
   const [, sign = "", whole = "", fraction = "", exponentText = "0"] = parts;
   // Zeros around the digits that count are dropped first, so the length bounds the work below.
   const trailing = (whole + fraction).replace(/0+$/, "");

@@ -166,8 +166,8 @@ class Reader {
     // `\$1` is the text: a word with a backslash is not verbatim.
     if (this.#parameters && word.verbatim && /^\$\d+$/.test(word.value)) {
       parameter = Number(word.value.slice(1));
-      if (parameter === 0 || parameter > parameter_number_max) {
-        const message = `Parameters are numbered from $1 to $${parameter_number_max}, ` +
+      if (parameter === 0 || parameter > parameterNumberMax) {
+        const message = `Parameters are numbered from $1 to $${parameterNumberMax}, ` +
           `and '${word.value}' is not one`;
         throw new QueryError("unknown_parameter", message, placeOf(word));
       }
@@ -184,7 +184,7 @@ class Reader {
 }
 
 /** A typo such as `$99999` would else ask for that many values. */
-const parameter_number_max = 1000;
+const parameterNumberMax = 1000;
 
 /** Whether the first word of `-compare` is an operator: one clause without its own braces. */
 function isBare(first: ListWord): boolean {

@@ -18,7 +18,7 @@ export interface Place {
 }
 
 /** Longest quotation of a user's word in a message, in characters. */
-const quoted_length_max = 60;
+const quotedLengthMax = 60;
 
 /**
  * A query that cannot be understood. To callers it is an {@linkcode AerostoreError}; it also knows
@@ -60,7 +60,7 @@ export class QueryError extends AerostoreError {
 
 /** Returns `word` cut to a length that fits a message. */
 export function shorten(word: string): string {
-  return word.length > quoted_length_max ? `${word.slice(0, quoted_length_max - 3)}...` : word;
+  return word.length > quotedLengthMax ? `${word.slice(0, quotedLengthMax - 3)}...` : word;
 }
 
 function suffix(message: string, place: Place): string {

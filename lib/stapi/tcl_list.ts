@@ -52,8 +52,8 @@ export function parseList(text: string, base?: ListWord): ListWord[] {
   let at = skipSpace(text, 0);
   while (at < text.length) {
     const opener = text.charCodeAt(at);
-    if (opener === code_open_brace) at = readBraced(text, at, base, words);
-    else if (opener === code_quote) at = readQuoted(text, at, base, words);
+    if (opener === codeOpenBrace) at = readBraced(text, at, base, words);
+    else if (opener === codeQuote) at = readQuoted(text, at, base, words);
     else at = readBare(text, at, base, words);
     at = skipSpace(text, at);
   }
@@ -92,11 +92,11 @@ export function formatList(words: readonly string[]): string {
   return words.map(quoteWord).join(" ");
 }
 
-const code_quote = 0x22;
-const code_backslash = 0x5c;
-const code_open_brace = 0x7b;
-const code_close_brace = 0x7d;
-const code_newline = 0x0a;
+const codeQuote = 0x22;
+const codeBackslash = 0x5c;
+const codeOpenBrace = 0x7b;
+const codeCloseBrace = 0x7d;
+const codeNewline = 0x0a;
 
 /** Tcl's white space between words: blank, tab, newline, vertical tab, form feed, return. */
 function isSpace(code: number): boolean {
@@ -147,11 +147,11 @@ function readBraced(
   let at = start + 1;
   while (at < text.length) {
     const code = text.charCodeAt(at);
-    if (code === code_backslash) {
+    if (code === codeBackslash) {
       at += 1; // The next character counts for nothing, and both stay as they are.
-    } else if (code === code_open_brace) {
+    } else if (code === codeOpenBrace) {
       depth += 1;
-    } else if (code === code_close_brace) {
+    } else if (code === codeCloseBrace) {
       depth -= 1;
       if (depth === 0) {
         push(words, text.slice(start + 1, at), start + 1, true, base);
@@ -175,11 +175,11 @@ function readQuoted(
   let verbatim = true;
   while (at < text.length) {
     const code = text.charCodeAt(at);
-    if (code === code_quote) {
+    if (code === codeQuote) {
       push(words, value + text.slice(from, at), start + 1, verbatim, base);
       return checkEnd(text, at + 1, "quotes", base);
     }
-    if (code === code_backslash) {
+    if (code === codeBackslash) {
       value += text.slice(from, at);
       [at, value] = substitute(text, at, value);
       from = at;
@@ -204,7 +204,7 @@ function readBare(
   while (at < text.length) {
     const code = text.charCodeAt(at);
     if (isSpace(code)) break;
-    if (code === code_backslash) {
+    if (code === codeBackslash) {
       value += text.slice(from, at);
       [at, value] = substitute(text, at, value);
       from = at;
@@ -217,7 +217,7 @@ function readBare(
   return at;
 }
 
-const simple_escapes: Readonly<Record<string, string>> = {
+const simpleEscapes: Readonly<Record<string, string>> = {
   a: "\x07",
   b: "\b",
   f: "\f",
@@ -231,13 +231,13 @@ const simple_escapes: Readonly<Record<string, string>> = {
 function substitute(text: string, at: number, value: string): [number, string] {
   const next = text.charAt(at + 1);
   if (next === "") return [at + 1, `${value}\\`];
-  const simple = simple_escapes[next];
+  const simple = simpleEscapes[next];
   if (simple !== undefined) return [at + 2, value + simple];
   if (next === "x") return readHex(text, at, 2, value);
   if (next === "u") return readHex(text, at, 4, value);
   if (next === "U") return readHex(text, at, 8, value);
   if (next >= "0" && next <= "7") return readOctal(text, at, value);
-  if (text.charCodeAt(at + 1) === code_newline) {
+  if (text.charCodeAt(at + 1) === codeNewline) {
     let end = at + 2;
     while (text.charAt(end) === " " || text.charAt(end) === "\t") end += 1;
     return [end, `${value} `];
@@ -286,12 +286,12 @@ function canBrace(word: string): boolean {
   let depth = 0;
   for (let at = 0; at < word.length; at += 1) {
     const code = word.charCodeAt(at);
-    if (code === code_backslash) {
+    if (code === codeBackslash) {
       at += 1;
       if (at === word.length) return false;
-    } else if (code === code_open_brace) {
+    } else if (code === codeOpenBrace) {
       depth += 1;
-    } else if (code === code_close_brace) {
+    } else if (code === codeCloseBrace) {
       depth -= 1;
       if (depth < 0) return false;
     }

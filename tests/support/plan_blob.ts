@@ -17,7 +17,7 @@ export interface BlobResult {
   readonly countOnly: boolean;
 }
 
-const text_decoder = new TextDecoder("utf-8", { fatal: true });
+const textDecoder = new TextDecoder("utf-8", { fatal: true });
 
 /** The header of a blob, and its bytes. */
 class Blob {
@@ -71,7 +71,7 @@ class Blob {
   text(column: number, at: number, size: number): Value {
     assert.ok(at >= 64 && at + size <= this.bytes.length);
     const bytes = this.bytes.slice(at, at + size);
-    return columnOf(this.table, column).kind === "text" ? text_decoder.decode(bytes) : bytes;
+    return columnOf(this.table, column).kind === "text" ? textDecoder.decode(bytes) : bytes;
   }
 
   isText(column: number): boolean {
