@@ -264,3 +264,127 @@ test "recoverSlot: a transaction that was never decided leaves nothing" {
     testing.allocator.destroy(dead);
     s.close();
 }
+
+const open_transaction = @import("open_transaction.zig");
+const OpenTransaction = open_transaction.OpenTransaction;
+
+/// Reads a row's number, and writes it, through an open transaction.
+const Steps = struct {
+    bench: *Bench,
+    transaction: *OpenTransaction,
+
+    fn begin(bench: *Bench, options: open_transaction.Options) !Steps {
+        const session = try bench.session();
+        return .{ .bench = bench, .transaction = try .begin(session, testing.allocator, options) };
+    }
+
+    fn end(steps: Steps) void {
+        const session = steps.transaction.session;
+        steps.transaction.destroy();
+        session.close();
+    }
+
+    fn get(steps: Steps, id: i64) !?i64 {
+        const cell: [8]u8 = @bitCast(id);
+        try steps.transaction.enter();
+        defer steps.transaction.leave();
+        const table = &steps.bench.table;
+        const row = try steps.transaction.get(table, steps.bench.key(&cell)) orelse return null;
+        return row.int64(table.columns[1].offset);
+    }
+
+    fn put(steps: Steps, operation: transaction.Operation, id: i64, n: i64) !transaction.Outcome {
+        var buffer: [256]u8 align(8) = undefined;
+        var builder: row_module.Builder = .init(&steps.bench.table, &buffer);
+        builder.setInt64(0, id);
+        builder.setInt64(1, n);
+        const cell: [8]u8 = @bitCast(id);
+        try steps.transaction.enter();
+        defer steps.transaction.leave();
+        return steps.transaction.write(&.{
+            .table = &steps.bench.table,
+            .operation = operation,
+            .key = steps.bench.key(&cell),
+            .image = builder.finish(),
+            .mask = 0b10,
+        });
+    }
+
+    fn commits(steps: Steps) !bool {
+        return try steps.transaction.commit() == .committed;
+    }
+};
+
+test "OpenTransaction: sees its own writes and a fixed snapshot" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    _ = try bench.run(s, .upsert, 1, 1);
+    const steps: Steps = try .begin(&bench, .{});
+    defer steps.end();
+    try testing.expectEqual(1, (try steps.get(1)).?);
+    _ = try bench.run(s, .upsert, 2, 2);
+    try testing.expectEqual(null, try steps.get(2));
+    try testing.expectEqual(.done, try steps.put(.update, 1, 11));
+    try testing.expectEqual(11, (try steps.get(1)).?);
+    try testing.expectEqual(1, (try bench.get(s, 1)).?);
+    const place = steps.transaction.buffer.savepoint();
+    try testing.expectEqual(.done, try steps.put(.delete, 1, 0));
+    try testing.expectEqual(null, try steps.get(1));
+    try testing.expectEqual(.done, try steps.put(.insert, 3, 3));
+    steps.transaction.buffer.rollbackTo(place);
+    try testing.expectEqual(11, (try steps.get(1)).?);
+    try testing.expectEqual(null, try steps.get(3));
+    try testing.expectEqual(.not_found, try steps.put(.update, 9, 0));
+    // Row 2 was read as absent and exists now.
+    try testing.expect(!try steps.commits());
+}
+
+test "OpenTransaction: lost updates and write skew do not commit" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    for ([_]i64{ 1, 2 }) |id| _ = try bench.run(s, .upsert, id, 0);
+    inline for (.{ .{ 1, 1, 1, 1, false }, .{ 1, 2, 2, 1, false }, .{ 1, 1, 2, 2, true } }) |case| {
+        const a: Steps = try .begin(&bench, .{});
+        defer a.end();
+        const b: Steps = try .begin(&bench, .{});
+        defer b.end();
+        _ = try a.get(case[0]);
+        _ = try b.get(case[2]);
+        try testing.expectEqual(.done, try a.put(.update, case[1], 5));
+        try testing.expectEqual(.done, try b.put(.update, case[3], 6));
+        try testing.expect(try a.commits());
+        try testing.expectEqual(case[4], try b.commits());
+    }
+    bench.settle(s);
+    try bench.expectSound(s);
+}
+
+test "OpenTransaction: inserts, updates and deletes in one commit, and a scan over them" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    for (0..100) |id| _ = try bench.run(s, .upsert, @intCast(id), 1);
+    const steps: Steps = try .begin(&bench, .{});
+    for (0..50) |id| try testing.expectEqual(.done, try steps.put(.delete, @intCast(id), 0));
+    for (100..120) |id| try testing.expectEqual(.done, try steps.put(.insert, @intCast(id), 7));
+    var rows: u64 = 0;
+    try steps.transaction.enter();
+    var scan = steps.transaction.scan(&bench.table);
+    while (try scan.next()) |_| rows += 1;
+    steps.transaction.leave();
+    try testing.expectEqual(70, rows);
+    try testing.expectEqual(100, row_count.total(&bench.region, 0));
+    try testing.expect(try steps.commits());
+    steps.end();
+    try testing.expectEqual(70, row_count.total(&bench.region, 0));
+    bench.settle(s);
+    try bench.expectSound(s);
+}

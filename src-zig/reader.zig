@@ -112,18 +112,51 @@ pub fn find(
     return if (at == 0) null else try rowAt(region, table, at);
 }
 
-/// All rows of a table, in the order of their nodes. Nodes never move, and a row that lives in a
-/// snapshot has one node that lives as long, so each row comes once.
-pub const Scan = struct {
+/// The nodes of a table that may hold a row, in the order of their blocks. Nodes never move, and a row
+/// that lives in a snapshot has one node that lives as long, so each row comes once.
+pub const Nodes = struct {
     region: *const Region,
-    table: *const TableInfo,
-    view: View,
     kind: u32,
     size: slabs.SizeClass,
     slab: u32 = 0,
     block: u32 = 0,
-    /// The end of the slabs that the scan will look at: later ones hold later rows.
+    /// Where to stop: slabs taken later hold rows of later transactions only.
     slab_end: u32,
+
+    pub fn init(region: *const Region, table: *const TableInfo) Nodes {
+        const kind = version_module.nodeKind(table);
+        return .{
+            .region = region,
+            .kind = kind.bits(),
+            .size = slabs.size_classes[kind.size],
+            .slab_end = @min(region.control.memory.slab_top.load(.acquire), region.slab_count),
+        };
+    }
+
+    pub fn next(nodes: *Nodes) ?RelPtr {
+        while (nodes.slab < nodes.slab_end) {
+            if (nodes.region.slab_metas[nodes.slab].kind.load(.acquire) == nodes.kind) {
+                while (nodes.block < nodes.size.count) {
+                    const block = nodes.block;
+                    nodes.block += 1;
+                    const state = slabs.stateWord(nodes.region, nodes.slab, block);
+                    if (!slabs.State.isUsed(state.load(.acquire))) continue;
+                    return slabs.blockGranule(nodes.region, nodes.slab, nodes.size, block);
+                }
+            }
+            nodes.slab += 1;
+            nodes.block = 0;
+        }
+        return null;
+    }
+};
+
+/// All rows of a table that a view shows, each once, in the order of their nodes.
+pub const Scan = struct {
+    region: *const Region,
+    table: *const TableInfo,
+    view: View,
+    nodes: Nodes,
     batch: [batch_size]RelPtr = undefined,
     batch_count: u32 = 0,
     batch_at: u32 = 0,
@@ -131,16 +164,11 @@ pub const Scan = struct {
     const batch_size = if (sync.sim) 2 else 32;
 
     pub fn init(region: *const Region, table: *const TableInfo, view: View) Scan {
-        const transaction = @import("transaction.zig");
-        const granules = version_module.nodeGranules(transaction.keyCellSize(table));
-        const kind: slabs.SlabKind = .of(.node, @intCast(table.id), granules);
         return .{
             .region = region,
             .table = table,
             .view = view,
-            .kind = kind.bits(),
-            .size = slabs.size_classes[kind.size],
-            .slab_end = @min(region.control.memory.slab_top.load(.acquire), region.slab_count),
+            .nodes = .init(region, table),
         };
     }
 
@@ -161,28 +189,14 @@ pub const Scan = struct {
     fn fillBatch(scan: *Scan) bool {
         scan.batch_count = 0;
         scan.batch_at = 0;
-        while (scan.slab < scan.slab_end) : (scan.nextSlab()) {
-            const kind = scan.region.slab_metas[scan.slab].kind.load(.acquire);
-            if (kind != scan.kind) continue;
-            while (scan.block < scan.size.count) {
-                const block = scan.block;
-                scan.block += 1;
-                const state = slabs.stateWord(scan.region, scan.slab, block).load(.acquire);
-                if (!slabs.State.isUsed(state)) continue;
-                const node = slabs.blockGranule(scan.region, scan.slab, scan.size, block);
-                const head = Head.from(nodeAt(scan.region, node).head.load(.acquire));
-                if (head.state == .dead or head.version == 0) continue;
-                @prefetch(versionAt(scan.region, head.version), .{});
-                scan.batch[scan.batch_count] = node;
-                scan.batch_count += 1;
-                if (scan.batch_count == batch_size) return true;
-            }
+        while (scan.batch_count < batch_size) {
+            const node = scan.nodes.next() orelse break;
+            const head = Head.from(nodeAt(scan.region, node).head.load(.acquire));
+            if (head.state == .dead or head.version == 0) continue;
+            @prefetch(versionAt(scan.region, head.version), .{});
+            scan.batch[scan.batch_count] = node;
+            scan.batch_count += 1;
         }
         return scan.batch_count > 0;
-    }
-
-    fn nextSlab(scan: *Scan) void {
-        scan.slab += 1;
-        scan.block = 0;
     }
 };

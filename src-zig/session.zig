@@ -162,6 +162,19 @@ pub const Session = struct {
         session.slot.pin.store(Pin.none, .release);
     }
 
+    /// Between operations of an open transaction: the snapshot stays, unless memory runs out.
+    pub inline fn rest(session: *Session) void {
+        session.slot.pin.store(Pin.idle(session.epoch), .release);
+    }
+
+    /// Begins the next operation. False if the pin was taken away meanwhile.
+    pub fn resumePin(session: *Session) bool {
+        const expected = Pin.idle(session.epoch);
+        const operating = Pin.operating(session.epoch);
+        const seen = session.slot.pin.cas(expected, operating, .seq_cst, .acquire) orelse return true;
+        return seen == operating;
+    }
+
     /// Makes sure that `append` cannot fail for `count` entries.
     pub fn reserveLog(session: *Session, count: u64) Error!void {
         const chunks = Log.chunksFor(count);

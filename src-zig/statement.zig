@@ -32,7 +32,7 @@ pub fn write(session: *Session, one: *const Write) Error!Result {
     while (true) {
         const result = attempt(session, one) catch |err| switch (err) {
             error.RegionFull => {
-                if (reclaims == reclaims_max or !reclaim(session)) return err;
+                if (reclaims == reclaims_max or !reclaim(session, .unpinned)) return err;
                 reclaims += 1;
                 continue;
             },
@@ -44,7 +44,7 @@ pub fn write(session: *Session, one: *const Write) Error!Result {
 }
 
 fn attempt(session: *Session, one: *const Write) Error!Result {
-    admit(session);
+    admit(session, .unpinned);
     try session.reserveLog(4);
     var installer: transaction.Installer = .begin(session, .sequencing);
     const outcome = installer.install(one) catch |err| {
@@ -77,7 +77,7 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     while (true) {
         const result = attemptMany(session, writes) catch |err| switch (err) {
             error.RegionFull => {
-                if (reclaims == reclaims_max or !reclaim(session)) return err;
+                if (reclaims == reclaims_max or !reclaim(session, .unpinned)) return err;
                 reclaims += 1;
                 continue;
             },
@@ -126,8 +126,8 @@ pub fn before(_: void, a: Write, b: Write) bool {
 }
 
 fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
-    admit(session);
-    try reserve(session, writes);
+    admit(session, .unpinned);
+    try reserve(session, writes, .unpinned);
     var installer: transaction.Installer = .begin(session, .installing);
     for (writes, 0..) |*one, index| {
         const outcome = installer.install(one) catch |err| {
@@ -145,26 +145,28 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
     };
 }
 
+/// Whether the caller holds a pin of its own, which must stay.
+pub const Pinned = enum { pinned, unpinned };
+
 /// Takes everything that installing needs before anything is shared, so that a full region is found
 /// while there is nothing to undo.
-pub fn reserve(session: *Session, writes: []const Write) Error!void {
+pub fn reserve(session: *Session, writes: []const Write, pinned: Pinned) Error!void {
     try session.reserveLog(writes.len * 2 + 2);
     var at: usize = 0;
     while (at < writes.len) {
         const table = writes[at].table;
         var end = at;
         while (end < writes.len and writes[end].table == table) end += 1;
-        try reserveTable(session, writes[at..end]);
+        try reserveTable(session, writes[at..end], pinned);
         at = end;
     }
 }
 
-fn reserveTable(session: *Session, writes: []const Write) Error!void {
+fn reserveTable(session: *Session, writes: []const Write, pinned: Pinned) Error!void {
     const table = writes[0].table;
     const id: u8 = @intCast(table.id);
-    const node_granules = version_module.nodeGranules(transaction.keyCellSize(table));
-    const nodes = try session.allocator.pool(.of(.node, id, node_granules));
-    try nodes.reserve(&session.allocator, try newRows(session, writes));
+    const nodes = try session.allocator.pool(version_module.nodeKind(table));
+    try nodes.reserve(&session.allocator, newRows(session, writes, pinned));
     // The size of an update's image is known when its base is; most rows have one size.
     const fixed = std.mem.alignForward(usize, table.fixed_size, 8);
     var by_size: [64]u32 = @splat(0);
@@ -172,7 +174,7 @@ fn reserveTable(session: *Session, writes: []const Write) Error!void {
         const size: usize = switch (one.operation) {
             .insert, .upsert => one.image.size,
             .update, .apply => fixed,
-            .delete => 0,
+            .delete, .remove => 0,
         };
         by_size[classOf(size)] += 1;
     }
@@ -193,9 +195,9 @@ fn classOf(payload_size: usize) u8 {
 }
 
 /// Rows that have no node now. More may be needed when others delete meanwhile; fewer are the rule.
-fn newRows(session: *Session, writes: []const Write) Error!u64 {
-    session.pin();
-    defer session.unpin();
+fn newRows(session: *Session, writes: []const Write, pinned: Pinned) u64 {
+    if (pinned == .unpinned) session.pin();
+    defer if (pinned == .unpinned) session.unpin();
     var count: u64 = 0;
     for (writes) |*one| {
         if (one.operation != .insert and one.operation != .upsert) continue;
@@ -205,14 +207,14 @@ fn newRows(session: *Session, writes: []const Write) Error!u64 {
 }
 
 /// Waits before anything is held: at the gate, and while the ring is nearly full.
-pub fn admit(session: *Session) void {
+pub fn admit(session: *Session, pinned: Pinned) void {
     const region = session.region;
     if (region.control.shared.gate.load(.monotonic) != 0) gate.pass(region);
     const cells = ring.cellCount(region);
     const margin = @min(region_module.row_count_row, cells / 4);
     if (!isCrowded(region, cells, margin)) return;
-    session.pin();
-    defer session.unpin();
+    if (pinned == .unpinned) session.pin();
+    defer if (pinned == .unpinned) session.unpin();
     var wait: waiting.Wait = .{};
     while (isCrowded(region, cells, margin)) wait.drain(region);
 }
@@ -225,22 +227,19 @@ inline fn isCrowded(region: *const Region, cells: u64, margin: u64) bool {
 }
 
 /// Frees what can be freed when the region is full. False if nothing was, even after waiting for
-/// others' pins to move on.
-fn reclaim(session: *Session) bool {
+/// others' pins to move on. With a pin of its own, what it holds back stays.
+pub fn reclaim(session: *Session, pinned: Pinned) bool {
     const region = session.region;
     for (0..reclaim_rounds) |round| {
-        session.pin();
+        vacuum.burnPosition(region);
+        if (pinned == .unpinned) session.pin();
         var wait: waiting.Wait = .{};
         if (ring.drainDecided(region, ring.cellCount(region)) == 0) wait.drain(region);
-        session.unpin();
-        vacuum.burnPosition(region);
-        session.pin();
-        _ = ring.drainDecided(region, ring.cellCount(region));
-        session.unpin();
+        if (pinned == .unpinned) session.unpin();
         vacuum.advanceHorizon(region);
-        session.pin();
+        if (pinned == .unpinned) session.pin();
         const freed = vacuum.drain(session, std.math.maxInt(u32));
-        session.unpin();
+        if (pinned == .unpinned) session.unpin();
         if (freed > 0) return true;
         if (session.log.isEmpty()) return false;
         if (round > 2) sync.sleepNs(std.time.ns_per_ms);

@@ -51,7 +51,15 @@ const assert = std.debug.assert;
 
 pub const Error = session_module.Error;
 
-pub const Operation = enum { insert, upsert, update, delete, apply };
+pub const Operation = enum {
+    insert,
+    upsert,
+    update,
+    delete,
+    apply,
+    /// Deletes the row if there is one.
+    remove,
+};
 
 /// One row to write.
 pub const Write = struct {
@@ -93,6 +101,8 @@ pub const Installer = struct {
     entries: u64 = 0,
     prepared: ?Prepared = null,
     prepared_node: ?PreparedNode = null,
+    /// The pin is the session's, from before, and stays when the transaction ends.
+    keeps_pin: bool = false,
 
     const Prepared = struct { block: slabs.Block, entry: *Entry, pool: *slabs.Pool };
     const PreparedNode = struct { block: slabs.Block, entry: *Entry, pool: *slabs.Pool };
@@ -103,6 +113,13 @@ pub const Installer = struct {
         const word = ring.SlotWord.of(session.sequence, state);
         session.slot.word.store(word, .release);
         return .{ .session = session, .state = state };
+    }
+
+    /// The same under a pin that the session has already, which stays.
+    pub fn beginPinned(session: *Session, state: ring.State) Installer {
+        const word = ring.SlotWord.of(session.sequence, state);
+        session.slot.word.store(word, .release);
+        return .{ .session = session, .state = state, .keeps_pin = true };
     }
 
     fn wasKicked(installer: *const Installer) bool {
@@ -149,9 +166,10 @@ pub const Installer = struct {
     fn installNew(installer: *Installer, write: *const Write, first: RelPtr) Error!?Outcome {
         switch (write.operation) {
             .insert, .upsert => {},
-            .update, .delete, .apply => {
+            .update, .delete, .apply, .remove => {
                 installer.discardVersion();
-                return .not_found;
+                if (write.expected == .version and write.expected.version != 0) return .conflict;
+                return if (write.operation == .remove) .done else .not_found;
             },
         }
         if (write.expected == .version and write.expected.version != 0) return .conflict;
@@ -166,13 +184,12 @@ pub const Installer = struct {
         const prepared = installer.prepared.?;
         prepared.entry.row = node.block.granule;
         const head = Head.to(prepared.block.granule, prepared.block.generation);
-        pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
         installer.fill(write, image, write.table.allColumns(), .{
             .base = 0,
             .node = node.block.granule,
             .flags = Flags.insert,
         });
-        sync.step();
+        pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
         if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
         installer.installed(write);
         installer.prepared_node = null;
@@ -197,8 +214,12 @@ pub const Installer = struct {
         var image = write.image;
         var dirty = write.table.allColumns();
         switch (write.operation) {
-            .insert, .upsert => {},
-            .delete => image = .{ .payload = undefined, .null_mask = 0, .version = 0, .size = 0 },
+            .insert => {},
+            // A transaction that has read the row knows which columns it changed.
+            .upsert => if (write.mask != 0) {
+                dirty = write.mask;
+            },
+            .delete, .remove => image = .{ .payload = undefined, .null_mask = 0, .version = 0, .size = 0 },
             .update, .apply => {
                 const outcome = try installer.buildImage(write, below.?, &image, &dirty);
                 if (outcome != .done) {
@@ -217,7 +238,7 @@ pub const Installer = struct {
             head.generation
         else if (base == 0) 0 else slabs.tagOf(slabs.generationOf(region, base));
         var flags: u8 = if (lives) 0 else Flags.insert;
-        if (write.operation == .delete) flags |= Flags.tombstone;
+        if (deletes(write)) flags |= Flags.tombstone;
         installer.fill(write, image, dirty, .{ .base = base, .node = node, .flags = flags });
         sync.step();
         const new = Head.to(prepared.block.granule, prepared.block.generation).bits();
@@ -225,6 +246,10 @@ pub const Installer = struct {
         if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
         installer.installed(write);
         return .done;
+    }
+
+    fn deletes(write: *const Write) bool {
+        return write.operation == .delete or write.operation == .remove;
     }
 
     fn refuse(installer: *const Installer, write: *const Write, base: RelPtr, lives: bool) ?Outcome {
@@ -239,6 +264,7 @@ pub const Installer = struct {
         return switch (write.operation) {
             .insert => if (lives) .duplicate_key else null,
             .update, .delete, .apply => if (lives) null else .not_found,
+            .remove => if (lives) null else .done,
             .upsert => null,
         };
     }
@@ -295,7 +321,7 @@ pub const Installer = struct {
             // An insert's entry follows one for its node: rolled back, it may have to remove it.
             _ = installer.log(.nop, table, 0, 0);
         }
-        session.allocator.use_reserve = write.operation == .delete;
+        session.allocator.use_reserve = deletes(write);
         const block = try pool.take(&session.allocator);
         const entry = installer.log(kind, table, block.granule, block.generation);
         sync.step();
@@ -305,11 +331,13 @@ pub const Installer = struct {
 
     fn prepareNode(installer: *Installer, key: Key, table: *const TableInfo) Error!void {
         const session = installer.session;
-        const granules = version_module.nodeGranules(keyCellSize(table));
-        const pool = try session.allocator.pool(.of(.node, key.table, granules));
+        const pool = try session.allocator.pool(version_module.nodeKind(table));
         const block = try pool.take(&session.allocator);
         const entry = installer.log(.node_new, key.table, block.granule, block.generation);
-        sync.step();
+        // Not the head of the block's last life: a scan looks at every node in use, and recovery
+        // has to tell that nothing was published.
+        const node = nodeAt(session.region, block.granule);
+        node.head.store(Head.none.bits(), .monotonic);
         block.use();
         installer.prepared_node = .{ .block = block, .entry = entry, .pool = pool };
     }
@@ -376,11 +404,31 @@ pub const Installer = struct {
         installer.prepared = null;
     }
 
+    /// Gives up a node that was prepared and not published, and the version it holds. A scan of the
+    /// node's slab may stand on both, so they are retired and not freed: the node as dead, the
+    /// version as aborted. That happens before the transaction decides, so a scan that finds it
+    /// committed finds the node dead.
     fn discardNode(installer: *Installer) void {
-        const prepared = installer.prepared_node orelse return;
-        installer.discardVersion();
-        discard(installer.session, prepared.pool, prepared.block, prepared.entry);
+        const node = installer.prepared_node orelse return;
+        const session = installer.session;
+        const region = session.region;
+        const dead = Head.dead(session.slot_index).bits();
+        nodeAt(region, node.block.granule).head.store(dead, .release);
+        if (installer.prepared) |version| {
+            versionAt(region, version.block.granule).xmin.store(Xmin.aborted, .release);
+        }
+        sync.fence();
+        const ts = vacuum.retirePosition(region);
+        if (installer.prepared) |version| retire(version.entry, .version_retire, ts);
+        retire(node.entry, .node_retire, ts);
+        installer.prepared = null;
         installer.prepared_node = null;
+    }
+
+    fn retire(entry: *Entry, kind: slot_log.Kind, ts: Position) void {
+        entry.old = 0;
+        entry.kind = kind;
+        entry.ts.store(ts, .release);
     }
 
     fn discard(session: *Session, pool: *slabs.Pool, block: slabs.Block, entry: *Entry) void {
@@ -463,7 +511,7 @@ pub const Installer = struct {
         }
         settle(region, .owner, session.slot_index, session.sequence, installer.extent(), position);
         session.slot.commits.store(session.slot.commits.raw +% 1, .monotonic);
-        end(session);
+        end(session, installer.keeps_pin);
     }
 
     fn extent(installer: *const Installer) Extent {
@@ -478,8 +526,10 @@ pub const Installer = struct {
         if (installer.entries > 0) {
             rollback(session.region, session.slot_index, installer.extent());
         }
-        session.slot.aborts.store(session.slot.aborts.raw +% 1, .monotonic);
-        end(session);
+        if (installer.last != 0) {
+            session.slot.aborts.store(session.slot.aborts.raw +% 1, .monotonic);
+        }
+        end(session, installer.keeps_pin);
     }
 };
 
@@ -498,14 +548,14 @@ fn awaitCell(region: *const Region, position: Position) void {
 }
 
 /// The slot is idle again under the next sequence; then a little vacuum, then the pin goes.
-fn end(session: *Session) void {
+fn end(session: *Session, keeps_pin: bool) void {
     session.sequence += 1;
     session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
     _ = vacuum.drain(session, 3);
     session.operations +%= 1;
     const region = session.region;
     if (session.operations % drain_interval == 0) _ = ring.drainDecided(region, 4 * drain_interval);
-    session.unpin();
+    if (!keeps_pin) session.unpin();
     if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
     if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);
 }
@@ -646,6 +696,11 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
     const ts = vacuum.retirePosition(region);
     running = extent.walk();
     while (running.next()) |entry| {
+        // A block that never came into use gets the very generation of the entry from the next owner
+        // of its slab, who must not find it retired.
+        const is_ours = entry.kind != .nop and
+            slabs.holds(region, entry.block, entry.generation);
+        if (!is_ours) entry.kind = .nop;
         switch (entry.kind) {
             .update => {
                 // A tombstone that we stood on may have been passed over by its own vacuum.
@@ -688,15 +743,11 @@ fn unlinkInsert(region: *const Region, slot: u32, entry: *Entry, companion: *Ent
         companion.kind = .node_retire;
         sync.step();
         const ours = Head.to(entry.block, entry.generation).bits();
-        vacuum.finishRemoval(region, slot, companion, ours);
+        const none = Head.none.bits(); // A new node, killed before it got its version.
+        const seen = nodeAt(region, entry.row).head.load(.acquire);
+        vacuum.finishRemoval(region, slot, companion, if (seen == none) none else ours);
     }
     versionAt(region, entry.block).xmin.store(Xmin.aborted, .release);
-}
-
-/// Bytes of the key cell in a node of the table.
-pub fn keyCellSize(table: *const TableInfo) usize {
-    const column = &table.columns[table.primary_key];
-    return if (column.kind == .text) 2 + @as(usize, column.capacity) else column.cell_size;
 }
 
 /// The key cell of a row image, without padding. The text length is clipped to the capacity.

@@ -22,6 +22,8 @@ const std = @import("std");
 const sync = @import("sync");
 const limits = @import("limits.zig");
 const region_module = @import("region.zig");
+const slabs = @import("slabs.zig");
+const TableInfo = @import("table_info.zig").TableInfo;
 const Region = region_module.Region;
 const Shm = sync.Shm;
 const assert = std.debug.assert;
@@ -189,6 +191,13 @@ pub fn nodeGranules(key_cell_size: usize) u32 {
     assert(key_cell_size <= key_cell_size_max);
     const bytes = @sizeOf(NodeHeader) + key_cell_size;
     return @intCast(std.math.divCeil(usize, bytes, limits.granule_size) catch unreachable);
+}
+
+/// The kind of the slabs that hold a table's nodes: cut to its declared key.
+pub fn nodeKind(table: *const TableInfo) slabs.SlabKind {
+    const column = &table.columns[table.primary_key];
+    const cell = if (column.kind == .text) 2 + @as(usize, column.capacity) else column.cell_size;
+    return .of(.node, @intCast(table.id), nodeGranules(cell));
 }
 
 pub inline fn versionAt(region: *const Region, granule: RelPtr) *Version {

@@ -75,6 +75,18 @@ pub const Wait = struct {
         if (ring.skipCell(region, position)) countKick(region);
     }
 
+    /// Waits a little for one undecided position, or skips it.
+    pub fn cell(wait: *Wait, region: *const Region, position: version_module.Position) void {
+        _ = ring.drainDecided(region, 64);
+        const patience = session_module.patience_us_min;
+        if (!wait.isOver(position, progressOf(region, position), patience)) return;
+        if (ring.skipCell(region, position)) {
+            countKick(region);
+        } else if (ring.skipCell(region, ring.drainedPosition(region) + 1)) {
+            countKick(region); // the ring is full: the oldest one is in the way
+        }
+    }
+
     fn isOver(wait: *Wait, identity: u64, progress: u32, patience_us: u32) bool {
         wait.rounds += 1;
         if (wait.rounds <= spins) {
