@@ -184,6 +184,15 @@ test("QueryCompiler keeps a search in use, however many others come", () => {
   }
 });
 
+test("QueryCompiler does not remember very long searches", () => {
+  const own = new QueryCompiler(table, counts);
+  const search = `-compare {in typ {${"B738 ".repeat(1000)}}}`;
+  const first = own.compile(search);
+  assert.equal(own.compile(search), first);
+  own.compile("");
+  assert.notEqual(own.compile(search), first);
+});
+
 test("QueryCompiler plans a search again when counts change that decided", () => {
   const distinct: Record<string, number> = { altitude: 10, typ: 20 };
   const two = flightTable(["altitude"], ["typ"]);

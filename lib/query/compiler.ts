@@ -16,6 +16,8 @@ import type { TableMeta } from "./table_meta.ts";
 
 /** Searches in one generation of a cache. */
 const generationSize = 256;
+/** Longer searches (in-lists, mostly) seldom come back, and would hold much memory. */
+const rememberedLengthMax = 4096;
 
 /**
  * The last searches of one dialect: at least `generationSize` different ones, at most twice that.
@@ -204,7 +206,7 @@ export class QueryCompiler {
     let found = cache.get(search);
     if (found === undefined) {
       found = new CompiledQuery(parseSearch(search, this.#table, { dialect }), this.#counts);
-      cache.set(search, found);
+      if (search.length <= rememberedLengthMax) cache.set(search, found);
     }
     return found;
   }
