@@ -188,9 +188,9 @@ pub fn remove(region: *const Region, granule: RelPtr) void {
     }
 }
 
-/// Writes the key and an empty link into a node block that is not published.
+/// Writes a node that is not published. Its head comes last: a scan looks at every node in use, and
+/// follows the head to the version, which must be complete.
 pub fn initNode(node: *NodeHeader, key: Key, head: Head) void {
-    node.head.store(head.bits(), .monotonic);
     node.next.store(Link.to(0).bits(), .monotonic);
     node.hash = key.tag();
     node.table = key.table;
@@ -198,6 +198,7 @@ pub fn initNode(node: *NodeHeader, key: Key, head: Head) void {
     node.reserved = 0;
     const bytes: [*]u8 = @ptrCast(node);
     sync.copyIn(bytes + @sizeOf(NodeHeader), key.cell.ptr, key.cell.len);
+    node.head.store(head.bits(), .release);
 }
 
 test "hashOf: tables with the same key fall apart" {

@@ -158,17 +158,21 @@ pub fn free(region: *const Region, granule: u32, generation: u32) void {
     const state = stateOf(region, granule);
     const word = state.load(.monotonic);
     if (!State.isUsed(word) or tagOf(State.generation(word)) != tagOf(generation)) return;
-    if (sync.sim) sync.poison(@ptrCast(region.pointer(u8, granule)), blockSize(region, granule));
     // Release: pairs with the acquire in `Pool.scan`: whoever takes the block again does so
     // after everything that the freeing process did with it.
     state.store(State.free(State.generation(word)), .release);
+    if (sync.sim) poison(region, granule);
     const meta = &region.slab_metas[region.slabOf(granule)];
     if (meta.has_free.load(.monotonic) == 0) meta.has_free.store(1, .release);
 }
 
-fn blockSize(region: *const Region, granule: u32) usize {
-    const kind = SlabKind.from(region.slab_metas[region.slabOf(granule)].kind.load(.monotonic));
-    return size_classes[kind.size].granules * limits.granule_size;
+/// Tells the simulator that nobody may look at the block any more. A scan may look at a node's head
+/// whenever it likes: the head of a free node is dead.
+fn poison(region: *const Region, granule: u32) void {
+    const kind = SlabKind.from(region.slab_metas[region.slabOf(granule)].kind.raw);
+    const kept: usize = if (kind.class == .node) @sizeOf(u64) else 0;
+    const size = size_classes[kind.size].granules * limits.granule_size;
+    sync.poison(@as([*]u8, @ptrCast(region.pointer(u8, granule))) + kept, size - kept);
 }
 
 /// Bits of a block's generation that head words and log entries carry for a block they only name.

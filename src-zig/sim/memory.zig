@@ -7,24 +7,24 @@
 const std = @import("std");
 const assert = std.debug.assert;
 
-const granule_size = 64;
-const granules_max = 8192;
+const word_size = 8;
+const words_max = 1 << 15;
 /// Neither a granule index, nor zero, nor a position.
 const pattern = 0xd5;
 
 var base: usize = 0;
 var size: usize = 0;
-/// For each granule 1 + the first granule of the freed block that it belongs to, or 0.
-var freed: [granules_max]u16 = @splat(0);
-/// Granules of the freed block that begins here.
-var lengths: [granules_max]u16 = undefined;
+/// For each word 1 + the first word of the freed block that it belongs to, or 0.
+var freed: [words_max]u16 = @splat(0);
+/// Words of the freed block that begins here.
+var lengths: [words_max]u16 = undefined;
 
 /// Watches `bytes` from now on, with nothing freed.
 pub fn watch(bytes: []u8) void {
-    assert(bytes.len <= granules_max * granule_size);
+    assert(bytes.len <= words_max * word_size);
     base = @intFromPtr(bytes.ptr);
     size = bytes.len;
-    @memset(freed[0 .. size / granule_size], 0);
+    @memset(freed[0 .. size / word_size], 0);
 }
 
 /// The memory that is watched; empty if there is none.
@@ -37,8 +37,8 @@ pub fn watched() []const u8 {
 pub fn poison(block: [*]u8, bytes: usize) void {
     const offset = @intFromPtr(block) -% base;
     if (offset >= size) return;
-    const first = offset / granule_size;
-    const count = bytes / granule_size;
+    const first = offset / word_size;
+    const count = bytes / word_size;
     @memset(block[0..bytes], pattern);
     @memset(freed[first..][0..count], @intCast(first + 1));
     lengths[first] = @intCast(count);
@@ -47,14 +47,14 @@ pub fn poison(block: [*]u8, bytes: usize) void {
 /// True if the word belongs to a freed block.
 pub inline fn isFreed(address: usize) bool {
     const offset = address -% base;
-    return offset < size and freed[offset / granule_size] != 0;
+    return offset < size and freed[offset / word_size] != 0;
 }
 
 /// A store at `address` brings the block there to life.
 pub inline fn revive(address: usize) void {
     const offset = address -% base;
     if (offset >= size) return;
-    const mark = freed[offset / granule_size];
+    const mark = freed[offset / word_size];
     if (mark == 0) return;
     @memset(freed[mark - 1 ..][0..lengths[mark - 1]], 0);
 }
