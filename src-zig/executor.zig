@@ -170,13 +170,12 @@ pub const Cursor = struct {
         var writer: Writer = .{ .cursor = cursor, .output = output, .base = options.handle_base };
 
         if (cursor.phase == .scan) {
-            const budget_end = cursor.stats.examined +| options.examine_max;
             if (cursor.plan.flags.count_only) {
-                try cursor.count(source, budget_end);
+                try cursor.count(source, options.examine_max);
             } else if (cursor.isSorted()) {
-                try cursor.collect(source, budget_end);
+                try cursor.collect(source, options.examine_max);
             } else {
-                try cursor.stream(source, budget_end, &writer);
+                try cursor.stream(source, options.examine_max, &writer);
             }
         }
         if (cursor.phase == .emit) cursor.emit(&writer);
@@ -189,41 +188,34 @@ pub const Cursor = struct {
         return cursor.plan.sorts.len != 0 and !cursor.plan.flags.count_only;
     }
 
-    /// The next row that passes. Null at the source's end, then the phase is `done`, and where the
-    /// budget ends, then it is not.
-    inline fn nextMatch(cursor: *Cursor, source: anytype, budget_end: u64) !?RowRef {
-        while (cursor.stats.examined < budget_end) {
-            const row = try source.next() orelse {
-                cursor.phase = .done;
-                return null;
-            };
-            cursor.stats.examined += 1;
-            const fits = row.size >= cursor.table.fixed_size and
-                row.size <= cursor.table.payload_size_max;
-            if (!fits) return error.Corrupt;
-            if (!cursor.filter.matches(row)) continue;
-            cursor.stats.matched += 1;
-            return row;
+    fn count(cursor: *Cursor, source: anytype, examine_max: u64) !void {
+        var scan: Scan = .init(cursor, examine_max);
+        defer scan.finish(cursor);
+        const wanted = cursor.skip +| cursor.left;
+        var found: u64 = 0;
+        while (found < wanted) : (found += 1) {
+            _ = try scan.next(source) orelse break;
         }
-        return null;
+        const skipped = @min(found, cursor.skip);
+        cursor.skip -= skipped;
+        cursor.left -= found - skipped;
+        cursor.stats.returned += found - skipped;
+        if (scan.at_end or cursor.left == 0) cursor.phase = .done;
     }
 
-    fn count(cursor: *Cursor, source: anytype, budget_end: u64) !void {
-        while (cursor.left > 0) {
-            _ = try cursor.nextMatch(source, budget_end) orelse return;
-            if (cursor.skip > 0) {
-                cursor.skip -= 1;
-                continue;
-            }
-            cursor.stats.returned += 1;
+    fn stream(cursor: *Cursor, source: anytype, examine_max: u64, writer: *Writer) !void {
+        var scan: Scan = .init(cursor, examine_max);
+        defer scan.finish(cursor);
+        if (cursor.held) |row| {
+            if (!writer.append(row)) return;
+            cursor.held = null;
             cursor.left -= 1;
         }
-        cursor.phase = .done;
-    }
-
-    fn stream(cursor: *Cursor, source: anytype, budget_end: u64, writer: *Writer) !void {
         while (cursor.left > 0) {
-            const row = cursor.held orelse try cursor.nextMatch(source, budget_end) orelse return;
+            const row = try scan.next(source) orelse {
+                if (scan.at_end) break;
+                return;
+            };
             if (cursor.skip > 0) {
                 cursor.skip -= 1;
                 continue;
@@ -232,17 +224,18 @@ pub const Cursor = struct {
                 cursor.held = row;
                 return;
             }
-            cursor.held = null;
             cursor.left -= 1;
         }
         cursor.phase = .done;
     }
 
-    fn collect(cursor: *Cursor, source: anytype, budget_end: u64) !void {
-        while (try cursor.nextMatch(source, budget_end)) |row| {
+    fn collect(cursor: *Cursor, source: anytype, examine_max: u64) !void {
+        var scan: Scan = .init(cursor, examine_max);
+        defer scan.finish(cursor);
+        while (try scan.next(source)) |row| {
             try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
         }
-        if (cursor.phase != .done) return; // The budget has ended, the source has not.
+        if (!scan.at_end) return;
         cursor.entries = try cursor.heap.sorted(cursor.gpa);
         cursor.entries_at = @min(cursor.skip, cursor.entries.len);
         cursor.phase = .emit;
@@ -254,6 +247,51 @@ pub const Cursor = struct {
             cursor.entries_at += 1;
         }
         cursor.phase = .done;
+    }
+};
+
+/// The innermost loop of a batch. Its counters are here and not in the cursor so that they stay in
+/// registers.
+const Scan = struct {
+    filter: *const Filter,
+    size_min: u32,
+    size_max: u32,
+    /// Rows the batch may still look at.
+    budget: u64,
+    examine_max: u64,
+    matched: u64 = 0,
+    /// The source has no more rows; otherwise the budget has ended.
+    at_end: bool = false,
+
+    inline fn init(cursor: *const Cursor, examine_max: u64) Scan {
+        return .{
+            .filter = &cursor.filter,
+            .size_min = cursor.table.fixed_size,
+            .size_max = cursor.table.payload_size_max,
+            .budget = examine_max,
+            .examine_max = examine_max,
+        };
+    }
+
+    inline fn finish(scan: *const Scan, cursor: *Cursor) void {
+        cursor.stats.examined += scan.examine_max - scan.budget;
+        cursor.stats.matched += scan.matched;
+    }
+
+    /// The next row that passes; null where the source or the budget ends.
+    inline fn next(scan: *Scan, source: anytype) !?RowRef {
+        while (scan.budget > 0) {
+            const row = try source.next() orelse {
+                scan.at_end = true;
+                return null;
+            };
+            scan.budget -= 1;
+            if (row.size < scan.size_min or row.size > scan.size_max) return error.Corrupt;
+            if (!scan.filter.matches(row)) continue;
+            scan.matched += 1;
+            return row;
+        }
+        return null;
     }
 };
 

@@ -58,14 +58,21 @@ pub const Filter = struct {
 
     /// Whether the row passes. `row.size` must be at least the table's `fixed_size`.
     pub inline fn matches(filter: *const Filter, row: RowRef) bool {
-        for (filter.predicates) |*predicate| {
+        if (filter.never) return false;
+        if (filter.predicates.len == 0) return true;
+        return run(filter.predicates, row);
+    }
+
+    // Not inline: within the loop of a scan, the tests of all kinds leave no registers to the loop.
+    noinline fn run(predicates: []const Predicate, row: RowRef) bool {
+        for (predicates) |*predicate| {
             if (row.null_mask & predicate.null_bit != 0) {
                 if (!predicate.null_passes) return false;
             } else {
                 if (!predicate.accepts(row)) return false;
             }
         }
-        return !filter.never;
+        return true;
     }
 };
 
