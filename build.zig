@@ -36,6 +36,48 @@ const release_triples = [_][]const u8{
     "aarch64-macos",
 };
 
+/// A program that runs against the native engine.
+const Tool = struct {
+    name: []const u8,
+    about: []const u8,
+    path: []const u8,
+    /// How it reaches the engine: its files belong to the program, or it is a module of its own.
+    engine: enum { included, imported },
+};
+
+const tools = [_]Tool{
+    .{
+        .name = "fuzz",
+        .about = "Run one fuzzer: zig build fuzz -- NAME SEED",
+        .path = "src-zig/fuzz.zig",
+        .engine = .included,
+    },
+    .{
+        .name = "crashstep",
+        .about = "Stop an operation after every instruction and recover",
+        .path = "src-zig/sim/crashstep.zig",
+        .engine = .imported,
+    },
+    .{
+        .name = "bench-native",
+        .about = "Measure the engine without a host; add -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_native.zig",
+        .engine = .imported,
+    },
+    .{
+        .name = "bench-ingest",
+        .about = "Measure the parser of ingest; add -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_ingest.zig",
+        .engine = .included,
+    },
+    .{
+        .name = "bench-filter",
+        .about = "Measure compiled filters; add -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_filter.zig",
+        .engine = .included,
+    },
+};
+
 pub fn build(b: *Build) void {
     const house: House = .init(b);
 
@@ -44,30 +86,7 @@ pub fn build(b: *Build) void {
 
     addTests(house);
     addSimulator(house);
-    addTool(house, .{
-        .name = "fuzz",
-        .about = "Run one fuzzer: zig build fuzz -- NAME SEED",
-        .path = "src-zig/fuzz.zig",
-        .engine = .included,
-    });
-    addTool(house, .{
-        .name = "crashstep",
-        .about = "Stop an operation after every instruction and recover",
-        .path = "src-zig/sim/crashstep.zig",
-        .engine = .imported,
-    });
-    addTool(house, .{
-        .name = "bench-native",
-        .about = "Measure the engine without a host; add -Doptimize=ReleaseSafe",
-        .path = "src-zig/bench_native.zig",
-        .engine = .imported,
-    });
-    addTool(house, .{
-        .name = "bench-ingest",
-        .about = "Measure the parser of ingest; add -Doptimize=ReleaseSafe",
-        .path = "src-zig/bench_ingest.zig",
-        .engine = .included,
-    });
+    for (tools) |tool| addTool(house, tool);
     addGenerated(house);
     addCross(house);
 
@@ -278,15 +297,6 @@ fn addSimulator(house: House) void {
     });
     addRun(house, step, program);
 }
-
-/// A program that runs against the native engine.
-const Tool = struct {
-    name: []const u8,
-    about: []const u8,
-    path: []const u8,
-    /// How it reaches the engine: its files belong to the program, or it is a module of its own.
-    engine: enum { included, imported },
-};
 
 fn addTool(house: House, tool: Tool) void {
     const b = house.b;

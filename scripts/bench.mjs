@@ -26,7 +26,11 @@ const runtimes = {
 };
 
 /** Steps of build.zig, by the name that asks for them here. */
-const native = new Map([["native", "bench-native"], ["ingest_native", "bench-ingest"]]);
+const native = new Map([
+  ["native", "bench-native"],
+  ["native_filter", "bench-filter"],
+  ["native_ingest", "bench-ingest"],
+]);
 
 /**
  * @typedef {object} Job
