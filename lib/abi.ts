@@ -1,11 +1,13 @@
 /**
  * The border as the native library publishes it: signatures, codes, offsets and limits.
  *
+ * Generated from the Zig sources by `npm run abi`; changes made here are lost.
+ *
  * @module
  */
 
-/** Identifies the ABI; the library returns the same number or is refused. */
-export const abiHash = 0;
+/** Stands for everything below; a library that returns another number is refused. */
+export const abiHash = 7332751870698124;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -171,7 +173,17 @@ export const Kind = {
   timestamp: 7,
 } as const;
 
-/** The limits of schemas and rows. */
+/** What the flag byte of a column in a schema blob can say. */
+export const ColumnFlag = {
+  nullable: 1,
+  primary: 2,
+  index: 4,
+  unique: 8,
+  has_default: 16,
+  bigint: 32,
+} as const;
+
+/** The limits of schemas, rows and buffers. */
 export const Limit = {
   columns_max: 64,
   tables_max: 64,
@@ -179,5 +191,160 @@ export const Limit = {
   key_size_max: 64,
   inline_size_max: 30,
   payload_size_max: 60000,
+  schema_size_max: 60000,
+  composite_indexes_max: 16,
+  index_columns_max: 8,
+  clauses_max: 1024,
+  keys_max: 65536,
+  region_size_min: 2097152,
+  region_size_max: 274877906944,
+  buffer_size: 1048576,
+  transactions_max: 256,
+  processes_max: 128,
   window_size: 1073741824,
+} as const;
+
+/** Bytes from the start of a row record to each field, and the size of its header. */
+export const Record = {
+  size: 24,
+  record_bytes: 0,
+  flags: 4,
+  null_mask: 8,
+  column_mask: 16,
+} as const;
+
+/**
+ * Bytes from the start of a row version in the region to each field, and the size of its header.
+ * The payload follows.
+ */
+export const Version = {
+  size: 48,
+  xmin: 0,
+  xmax: 8,
+  prev: 16,
+  txn_next: 20,
+  row: 24,
+  table: 28,
+  flags: 29,
+  payload_words: 30,
+  null_mask: 32,
+  dirty: 40,
+} as const;
+
+/** Flags of `aero_open`. */
+export const OpenFlag = {
+  readOnly: 1,
+  ephemeral: 2,
+  mustExist: 4,
+} as const;
+
+/** Flags of `aero_rows_upsert`. */
+export const RowsFlag = {
+  row_by_row: 1,
+  insert: 2,
+} as const;
+
+/** Flags of `aero_transaction_begin`. */
+export const TransactionFlag = {
+  read_only: 1,
+  relaxed: 2,
+} as const;
+
+/** The number of each route in a plan. */
+export const Route = {
+  empty: 0,
+  primary_key_lookup: 1,
+  index_exact_match: 2,
+  index_range_scan: 3,
+  full_scan: 4,
+} as const;
+
+/** Flags of a plan. */
+export const PlanFlag = {
+  count_only: 1,
+  speedtables: 2,
+  handles: 4,
+} as const;
+
+/** Flags of an index route in a plan. */
+export const ScanFlag = {
+  descending: 1,
+  low_present: 2,
+  low_inclusive: 4,
+  high_present: 8,
+  high_inclusive: 16,
+} as const;
+
+/** Bytes from the start of a plan to each field, and the size of its header. */
+export const PlanHeader = {
+  size: 64,
+  total_bytes: 0,
+  table: 4,
+  route: 6,
+  flags: 7,
+  clause_count: 8,
+  sort_count: 10,
+  key_count: 12,
+  limit: 16,
+  offset: 24,
+  projection: 32,
+  clauses_at: 40,
+  sorts_at: 44,
+  keys_at: 48,
+  index_id: 52,
+  scan: 56,
+  bounds_at: 60,
+} as const;
+
+/** Bytes from the start of a clause to each field, and its size. */
+export const Clause = {
+  size: 40,
+  op: 0,
+  column: 1,
+  flags: 2,
+  count: 4,
+  pool_at: 8,
+  pool_len: 12,
+  a: 16,
+  b: 24,
+  pool2_at: 32,
+  pool2_len: 36,
+} as const;
+
+/** The number of each operator of a clause. */
+export const ClauseOp = {
+  is_null: 1,
+  is_not_null: 2,
+  eq: 3,
+  ne: 4,
+  gt: 5,
+  ge: 6,
+  lt: 7,
+  le: 8,
+  in: 9,
+  range: 10,
+  match: 11,
+  not_match: 12,
+  is_true: 13,
+  is_false: 14,
+  never: 15,
+} as const;
+
+/** Flags of a clause. */
+export const ClauseFlag = {
+  null_satisfies: 1,
+  ignore_case: 2,
+} as const;
+
+/** Flags of a sort field. */
+export const SortFlag = {
+  descending: 1,
+  nulls_first: 2,
+  true_first: 4,
+} as const;
+
+/** What every region begins with. */
+export const Region = {
+  magic: 2930814983,
+  layout_version: 1,
 } as const;

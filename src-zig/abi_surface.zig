@@ -47,12 +47,12 @@ pub const functions: []const Function = blk: {
         for (info.params) |parameter| {
             parameters = parameters ++ .{typeName(parameter.type.?)};
         }
-        const result = typeName(info.return_type.?);
-        assert(!std.mem.eql(u8, result, "buffer"));
+        const returned = typeName(info.return_type.?);
+        assert(!std.mem.eql(u8, returned, "buffer"));
         list = list ++ .{Function{
             .name = decl.name,
             .parameters = parameters,
-            .result = result,
+            .result = returned,
         }};
     }
     break :blk list;

@@ -179,6 +179,17 @@ pub const Catalogue = struct {
         return null;
     }
 
+    /// Compares a declaration with the table of its name. Null if there is none.
+    pub fn check(catalogue: *Catalogue, blob: []const u8, detail: *Detail) Error!?u32 {
+        const count = try catalogue.refresh();
+        var declared: Schema = undefined;
+        try schema_blob.decode(&declared, catalogue.gpa, 0, blob, detail);
+        defer declared.deinit(catalogue.gpa);
+        const stored = catalogue.findAmong(count, declared.table.name()) orelse return null;
+        if (schema_blob.mismatch(&declared, stored, detail)) return error.SchemaMismatch;
+        return stored.table.id;
+    }
+
     /// Creates the table that `blob` declares, or checks it against the one of that name. The
     /// caller holds lock byte 1, and no other thread of this process declares.
     pub fn declare(
@@ -420,11 +431,13 @@ test "Catalogue.declare: publishes a table once, for every process" {
     defer ships.deinit();
 
     try testing.expectError(error.UnknownTable, b.table(0));
+    try testing.expectEqual(null, try b.check(flights.bytes.items, &detail));
     const blob = flights.bytes.items;
     try testing.expectEqual(@as(u32, 0), try a.declare(blob, &detail));
     try testing.expectEqual(@as(u32, 0), try b.declare(blob, &detail));
     const second = ships.bytes.items;
     try testing.expectEqual(@as(u32, 1), try b.declare(second, &detail));
+    try testing.expectEqual(@as(?u32, 1), try a.check(second, &detail));
     try testing.expectEqual(@as(u32, 2), a.version());
     try testing.expectEqualStrings("ships", (try a.table(1)).table.name());
     try testing.expectEqualStrings("ships", (try a.find("ships")).?.table.name());

@@ -349,6 +349,17 @@ pub fn map(fd: Fd, length: usize) Error![]align(page_size) u8 {
     return base[0..length];
 }
 
+/// Maps `length` zero bytes that only this process sees.
+pub fn mapPrivate(length: usize) Error![]align(page_size) u8 {
+    if (!supported) return error.UnsupportedPlatform;
+    assert(length > 0 and length % page_size == 0);
+    const flags = linux.MAP{ .TYPE = .PRIVATE, .ANONYMOUS = true };
+    const prot = linux.PROT{ .READ = true, .WRITE = true };
+    const start = try check(linux.mmap(null, length, prot, flags, -1, 0));
+    const base: [*]align(page_size) u8 = @ptrFromInt(start);
+    return base[0..length];
+}
+
 pub fn unmap(memory: []align(page_size) u8) void {
     if (!supported) return;
     const rc = linux.munmap(memory.ptr, memory.len);

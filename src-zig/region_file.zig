@@ -37,6 +37,13 @@ const grow_chunk_min = 1 << 20;
 /// Reserving memory clears it, at about 0.7 ms for each MiB: a longer stall is not wanted.
 const grow_chunk_max = 16 << 20;
 
+/// The limit of a new region for a number that came from outside; 0 stands for the default.
+pub fn sizeOf(number: f64) ?u64 {
+    if (number == 0) return size_default;
+    const sound = number >= limits.region_size_min and number <= limits.region_size_max;
+    return if (sound) @intFromFloat(number) else null; // NaN is not sound either.
+}
+
 /// Which store, and where its region shall be.
 pub const Options = struct {
     /// The data directory, or the name of an ephemeral store.

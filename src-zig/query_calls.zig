@@ -1,0 +1,233 @@
+//! Queries: a plan in the input buffer, batches of rows in the output buffer.
+//!
+//! A query sees one snapshot from its first batch to its last. Outside of a transaction it has a
+//! session of its own, pinned from `open` to the last batch, because what the next batch needs must
+//! stay where it is. Most queries end with their first batch and are not numbered at all.
+
+const std = @import("std");
+const connection_module = @import("connection.zig");
+const executor = @import("executor.zig");
+const pk_map = @import("pk_map.zig");
+const plan_module = @import("plan.zig");
+const reader = @import("reader.zig");
+const row_module = @import("row.zig");
+const table_info = @import("table_info.zig");
+const transaction = @import("transaction.zig");
+const Connection = connection_module.Connection;
+const Error = connection_module.Error;
+const Region = @import("region.zig").Region;
+const RowRef = row_module.RowRef;
+const Session = @import("session.zig").Session;
+const TableInfo = table_info.TableInfo;
+const assert = std.debug.assert;
+const gpa = connection_module.gpa;
+
+/// The rows of some primary keys.
+const KeySource = struct {
+    region: *const Region,
+    table: *const TableInfo,
+    view: reader.View,
+    keys: plan_module.CellIterator,
+
+    pub fn next(source: *KeySource) error{Corrupt}!?RowRef {
+        const column = &source.table.columns[source.table.primary_key];
+        while (source.keys.next()) |padded| {
+            const cell = transaction.keyCell(column, padded);
+            const key: pk_map.Key = .of(@intCast(source.table.id), cell);
+            const row = try reader.find(source.region, source.table, key, source.view);
+            if (row) |found| return found;
+        }
+        return null;
+    }
+};
+
+const Source = union(enum) { none, keys: KeySource, scan: reader.Scan };
+
+const Query = struct {
+    /// 0 until the first batch has left rows for a second one.
+    number: u32,
+    /// The transaction it belongs to, 0 for its own.
+    transaction_number: u32,
+    session: ?*Session,
+    cursor: *executor.Cursor,
+    source: Source,
+};
+
+pub const Queries = struct {
+    /// Those that have more batches.
+    open: std.ArrayList(*Query) = .empty,
+    /// Closed ones, kept for the next.
+    spare: ?*Query = null,
+    next: u32 = 1,
+
+    const count_max = 64;
+
+    pub fn deinit(queries: *Queries, connection: *Connection) void {
+        while (queries.open.items.len > 0) closeAt(connection, 0);
+        queries.open.deinit(gpa);
+        if (queries.spare) |query| destroy(query);
+    }
+
+    /// Closes the queries of a transaction that ends.
+    pub fn closeOf(queries: *Queries, connection: *Connection, transaction_number: u32) void {
+        var i: usize = 0;
+        while (i < queries.open.items.len) {
+            if (queries.open.items[i].transaction_number == transaction_number) {
+                closeAt(connection, i);
+            } else i += 1;
+        }
+    }
+
+    fn indexOf(queries: *const Queries, connection: *Connection, number: u32) Error!usize {
+        for (queries.open.items, 0..) |query, i| if (query.number == number) return i;
+        connection.detail.set("the query has ended", .{});
+        return error.Closed;
+    }
+
+    fn create(queries: *Queries) Error!*Query {
+        if (queries.spare) |query| {
+            queries.spare = null;
+            return query;
+        }
+        const query = try gpa.create(Query);
+        errdefer gpa.destroy(query);
+        query.cursor = try .create(gpa);
+        return query;
+    }
+};
+
+fn destroy(query: *Query) void {
+    query.cursor.destroy();
+    gpa.destroy(query);
+}
+
+/// Runs the plan in the input. Returns 0 if all rows are in the output, else the query's number.
+pub fn open(connection: *Connection, transaction_number: u32, size: u32) Error!u32 {
+    const blob = try connection.inputBytes(size);
+    if (blob.len < plan_module.header_size) {
+        connection.detail.set("the plan is shorter than its header", .{});
+        return error.BadArgument;
+    }
+    const table_id = std.mem.readInt(u16, blob[4..6], .little);
+    const table = try connection.table(table_id);
+    const queries = &connection.queries;
+    if (queries.open.items.len >= Queries.count_max) {
+        connection.detail.set("the connection has {d} queries open", .{Queries.count_max});
+        return error.TooManyTransactions;
+    }
+    try queries.open.ensureUnusedCapacity(gpa, 1);
+
+    const query = try queries.create();
+    query.number = 0;
+    query.transaction_number = transaction_number;
+    query.session = null;
+    query.source = .none;
+    var reason: []const u8 = "";
+    query.cursor.open(table, blob, &reason) catch |err| {
+        queries.spare = query;
+        if (err == error.BadArgument) connection.detail.set("{s}", .{reason});
+        return err;
+    };
+    errdefer release(connection, query);
+    try begin(connection, query, table);
+    if (try fill(connection, query)) {
+        release(connection, query);
+        return 0;
+    }
+    query.number = queries.next;
+    queries.next = queries.next % std.math.maxInt(i32) + 1;
+    queries.open.appendAssumeCapacity(query);
+    return query.number;
+}
+
+/// Puts the next batch into the output. False if it is the last one; the query is closed then.
+pub fn next(connection: *Connection, number: u32) Error!bool {
+    const at = try connection.queries.indexOf(connection, number);
+    const query = connection.queries.open.items[at];
+    errdefer closeAt(connection, at);
+    if (!try fill(connection, query)) return true;
+    closeAt(connection, at);
+    return false;
+}
+
+pub fn close(connection: *Connection, number: u32) Error!void {
+    closeAt(connection, try connection.queries.indexOf(connection, number));
+}
+
+fn closeAt(connection: *Connection, at: usize) void {
+    const query = connection.queries.open.swapRemove(at);
+    release(connection, query);
+}
+
+/// Gives a query's session and memory back. It is not in the list of open ones.
+fn release(connection: *Connection, query: *Query) void {
+    query.cursor.close();
+    if (query.session) |session| {
+        session.unpin();
+        connection.releaseSession(session);
+        query.session = null;
+    }
+    if (connection.queries.spare == null) {
+        connection.queries.spare = query;
+    } else destroy(query);
+}
+
+/// Takes the snapshot and chooses where rows come from.
+fn begin(connection: *Connection, query: *Query, table: *const TableInfo) Error!void {
+    const region = connection.region();
+    const cursor = query.cursor;
+    const plan = &cursor.plan;
+    if (query.transaction_number == 0 and plan.flags.handles) {
+        connection.detail.set("views of rows exist within transactions only", .{});
+        return error.BadArgument;
+    }
+    const view = if (query.transaction_number != 0)
+        (try connection.transactions.find(connection, query.transaction_number)).view
+    else view: {
+        const session = try connection.takeSession();
+        query.session = session;
+        session.pin();
+        break :view reader.View{ .snapshot = reader.snapshotNow(region) };
+    };
+    if (!cursor.needsSource()) return;
+    query.source = switch (plan.route) {
+        .empty => .none,
+        .primary_key_lookup => .{ .keys = .{
+            .region = region,
+            .table = table,
+            .view = view,
+            .keys = plan.keys(),
+        } },
+        .full_scan => .{ .scan = .init(region, table, view) },
+        .index_exact_match, .index_range_scan => {
+            connection.detail.set("this version has no secondary indexes", .{});
+            return error.NotSupported;
+        },
+    };
+}
+
+const NoRows = struct {
+    pub fn next(_: *NoRows) error{Corrupt}!?RowRef {
+        return null;
+    }
+};
+
+/// Fills the output. True if nothing is left.
+fn fill(connection: *Connection, query: *Query) Error!bool {
+    const options: executor.Options = .{ .handle_base = @intFromPtr(connection.region().base) };
+    const cursor = query.cursor;
+    const output = connection.output;
+    var none: NoRows = .{};
+    const batch = try switch (query.source) {
+        .none => cursor.fill(&none, output, options),
+        .keys => |*source| cursor.fill(source, output, options),
+        .scan => |*source| cursor.fill(source, output, options),
+    };
+    const control = connection.control;
+    control.result_rows = batch.rows;
+    control.result_bytes = batch.bytes;
+    const counts = cursor.plan.flags.count_only;
+    const total = if (counts) cursor.stats.returned else cursor.stats.matched;
+    control.total = @floatFromInt(total);
+    return batch.done;
+}
