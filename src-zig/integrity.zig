@@ -256,7 +256,7 @@ const Check = struct {
         }
         switch (entry.kind) {
             .nop, .insert, .node_new => {},
-            .update => try check.retired(entry.old, entry.old_generation, .version),
+            .update, .delete => try check.retired(entry.old, entry.old_generation, .version),
             .node_retire => {
                 try check.retired(entry.block, entry.generation, .node);
                 if (entry.old != 0) try check.retired(entry.old, entry.old_generation, .version);

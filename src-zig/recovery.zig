@@ -119,7 +119,10 @@ fn isStamped(region: *const Region, slot: u32, sequence: u64, log: *const slot_l
     var walk = log.backward();
     while (walk.next()) |entry| {
         if (entry.ts.load(.acquire) != slot_log.ts_running) continue;
-        if (entry.kind != .insert and entry.kind != .update) continue;
+        switch (entry.kind) {
+            .insert, .update, .delete => {},
+            .nop, .node_new, .node_retire, .version_retire => continue,
+        }
         const xmin = versionAt(region, entry.block).xmin.load(.acquire);
         return xmin != reference and xmin != Xmin.aborted;
     }

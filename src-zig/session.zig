@@ -201,6 +201,16 @@ pub const Session = struct {
         slabs.free(session.region, chunk, generation);
     }
 
+    /// Starts the loads of the state words that the next entries will free.
+    pub fn lookAhead(session: *Session) void {
+        if (sync.sim) return;
+        var walk = session.log.forward();
+        for (0..4) |_| {
+            const entry = walk.next() orelse return;
+            if (entry.old != 0) slabs.prefetchState(session.region, entry.old);
+        }
+    }
+
     /// At least `size` bytes of private memory.
     pub fn imageBuffer(session: *Session, size: usize) error{OutOfMemory}![]align(8) u8 {
         if (session.image.len < size) {

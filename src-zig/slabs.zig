@@ -140,6 +140,10 @@ pub fn stateOf(region: *const Region, granule: u32) *Shm(u32) {
     return stateWord(region, slab, within / size.granules);
 }
 
+pub inline fn prefetchState(region: *const Region, granule: u32) void {
+    @prefetch(stateOf(region, granule), .{ .rw = .write });
+}
+
 pub fn generationOf(region: *const Region, granule: u32) u32 {
     return State.generation(stateOf(region, granule).load(.acquire));
 }
@@ -231,6 +235,7 @@ pub const Pool = struct {
             const state = stateWord(allocator.region, owned.slab, index);
             const word = state.load(.monotonic);
             assert(!State.isUsed(word));
+            pool.prefetchNext(allocator.region, owned);
             return .{
                 .granule = blockGranule(allocator.region, owned.slab, pool.sizeClass(), index),
                 .generation = State.nextGeneration(word),
@@ -238,6 +243,16 @@ pub const Pool = struct {
             };
         }
         unreachable; // free_count counts what the lists hold
+    }
+
+    /// Whoever takes the next block will write to it.
+    inline fn prefetchNext(pool: *const Pool, region: *const Region, owned: *const Owned) void {
+        if (sync.sim or owned.count == 0) return;
+        const next = owned.free[owned.count - 1];
+        const granule = blockGranule(region, owned.slab, pool.sizeClass(), next);
+        const bytes: [*]u8 = @ptrCast(region.pointer(u8, granule));
+        @prefetch(bytes, .{ .rw = .write });
+        if (pool.sizeClass().granules > 1) @prefetch(bytes + 64, .{ .rw = .write });
     }
 
     /// Gives back a block that was set aside and not used.

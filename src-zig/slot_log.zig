@@ -42,6 +42,8 @@ pub const Kind = enum(u16) {
     node_retire = 4,
     /// `block` is a version that was rolled back.
     version_retire = 5,
+    /// Like update, and `block` is a tombstone: done means that the row's node goes as well.
+    delete = 6,
 };
 
 /// The entry belongs to the running transaction.

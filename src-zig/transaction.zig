@@ -228,7 +228,8 @@ pub const Installer = struct {
                 }
             },
         }
-        const kind: slot_log.Kind = if (base == 0) .insert else .update;
+        const over: slot_log.Kind = if (deletes(write)) .delete else .update;
+        const kind: slot_log.Kind = if (base == 0) .insert else over;
         try installer.prepareVersion(write, image.size, kind);
         const prepared = installer.prepared.?;
         prepared.entry.row = node;
@@ -617,7 +618,7 @@ pub fn settle(
     while (running.next()) |entry| {
         switch (entry.kind) {
             .insert, .node_new => entry.kind = .nop,
-            .update, .nop => {},
+            .update, .delete, .nop => {},
             .node_retire, .version_retire => unreachable,
         }
         entry.ts.store(position, .release);
@@ -668,7 +669,7 @@ fn countTables(
 /// +1 for a row that began to live, -1 for one that ended, null for no change.
 fn rowDifference(region: *const Region, entry: *const Entry) ?i32 {
     switch (entry.kind) {
-        .insert, .update => {},
+        .insert, .update, .delete => {},
         else => return null,
     }
     const flags = versionAt(region, entry.block).flags;
@@ -684,7 +685,7 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
     var running = extent.walk();
     while (running.next()) |entry| {
         switch (entry.kind) {
-            .update => unlinkUpdate(region, entry),
+            .update, .delete => unlinkUpdate(region, entry),
             .insert => {
                 var older = running.walk;
                 unlinkInsert(region, slot, entry, older.next().?);
@@ -702,7 +703,7 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
             slabs.holds(region, entry.block, entry.generation);
         if (!is_ours) entry.kind = .nop;
         switch (entry.kind) {
-            .update => {
+            .update, .delete => {
                 // A tombstone that we stood on may have been passed over by its own vacuum.
                 if (entry.old != 0 and !versionAt(region, entry.old).isTombstone()) entry.old = 0;
                 entry.kind = .version_retire;

@@ -74,7 +74,8 @@ pub fn drain(session: *Session, count: u32) u32 {
         switch (entry.kind) {
             // Drained at commit already, or nothing to do.
             .nop, .insert, .node_new => {},
-            .update => {
+            .update => slabs.free(region, entry.old, entry.old_generation),
+            .delete => {
                 // Room for the entry of a node removal, without allocating: the chunk that the
                 // tail leaves pays for the one that the head opens.
                 const tombstone: Block = .{ .at = entry.block, .generation = entry.generation };
@@ -102,6 +103,7 @@ pub fn drain(session: *Session, count: u32) u32 {
         session.dropOldest();
         passed += 1;
     }
+    if (passed > 0) session.lookAhead();
     return passed;
 }
 
