@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 7332751870698124;
+export const abiHash = 8443360826411128;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -233,9 +233,9 @@ export const Version = {
 
 /** Flags of `aero_open`. */
 export const OpenFlag = {
-  readOnly: 1,
+  read_only: 1,
   ephemeral: 2,
-  mustExist: 4,
+  must_exist: 4,
 } as const;
 
 /** Flags of `aero_rows_upsert`. */
