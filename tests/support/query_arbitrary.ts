@@ -116,7 +116,7 @@ export const searchArbitrary: fc.Arbitrary<string> = fc.record({
   return formatList(words);
 });
 
-/** A search whose every value is a parameter, and its values. */
+/** A search whose every value is a parameter, its values, and the same with the values in place. */
 export const preparedArbitrary = fc.array(clauseArbitrary, { minLength: 1, maxLength: 4 }).map(
   (clauses) => {
     const args: unknown[] = [];
@@ -127,7 +127,11 @@ export const preparedArbitrary = fc.array(clauseArbitrary, { minLength: 1, maxLe
       });
       return [operator, field, ...places];
     });
-    return { open: formatList(["-compare", formatList(open.map(joinRaw))]), args };
+    return {
+      open: formatList(["-compare", formatList(open.map(joinRaw))]),
+      literal: formatList(["-compare", formatList(clauses.map(formatList))]),
+      args,
+    };
   },
 );
 
