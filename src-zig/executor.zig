@@ -236,13 +236,23 @@ pub const Cursor = struct {
             try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
         }
         if (!scan.at_end) return;
-        cursor.entries = try cursor.heap.sorted(cursor.gpa);
+        if (cursor.heap.is_heap) {
+            cursor.entries = cursor.heap.sorted();
+        } else {
+            const entries = cursor.heap.items.items;
+            const is_small = entries.len * @sizeOf(sort_order.Entry) <= retained_bytes;
+            const scratch_gpa = if (is_small) cursor.arena.allocator() else cursor.gpa;
+            try cursor.order.sort(scratch_gpa, entries);
+            cursor.entries = entries;
+        }
         cursor.entries_at = @min(cursor.skip, cursor.entries.len);
         cursor.phase = .emit;
     }
 
     fn emit(cursor: *Cursor, writer: *Writer) void {
         while (cursor.entries_at < cursor.entries.len) {
+            const ahead = cursor.entries_at + sort_order.prefetch_distance;
+            if (ahead < cursor.entries.len) @prefetch(cursor.entries[ahead].row.payload, .{});
             if (!writer.append(cursor.entries[cursor.entries_at].row)) return;
             cursor.entries_at += 1;
         }

@@ -8,6 +8,7 @@
 //! NaN that a corrupt row may hold: the comparison is always consistent for bytes that stay.
 
 const std = @import("std");
+const mergeSort = @import("merge_sort.zig").mergeSort;
 const plan_module = @import("plan.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
@@ -37,19 +38,19 @@ pub const SortOrder = struct {
         var seen: u64 = 0;
         const primary: Sort = .{ .column = table.primary_key };
         for (0..sorts.len + 1) |i| {
-            const sort = if (i < sorts.len) sorts[i] else primary;
-            const bit = @as(u64, 1) << @intCast(sort.column);
+            const field = if (i < sorts.len) sorts[i] else primary;
+            const bit = @as(u64, 1) << @intCast(field.column);
             if (seen & bit != 0) continue; // Rows that reach it are equal in it.
             seen |= bit;
-            const column = &table.columns[sort.column];
+            const column = &table.columns[field.column];
             keys.appendAssumeCapacity(.{
                 .column = column,
                 .null_bit = if (column.flags.nullable) bit else 0,
-                .descending = sort.flags.descending !=
-                    (column.kind == .bool and sort.flags.true_first),
-                .nulls_first = sort.flags.nulls_first,
+                .descending = field.flags.descending !=
+                    (column.kind == .bool and field.flags.true_first),
+                .nulls_first = field.flags.nulls_first,
             });
-            if (sort.column == table.primary_key) break;
+            if (field.column == table.primary_key) break;
         }
         return .{ .keys = keys.items };
     }
@@ -70,6 +71,71 @@ pub const SortOrder = struct {
             if (result != .eq) return result;
         }
         return .eq;
+    }
+
+    /// Sorts any number of entries.
+    ///
+    /// A row is a cache miss, so comparing rows with each other costs most when many are equal in
+    /// the first field. Here each row of such a group is looked at once, for the prefix of its
+    /// next field, and the group is sorted by that.
+    pub fn sort(
+        order: *const SortOrder,
+        gpa: Allocator,
+        entries: []Entry,
+    ) Allocator.Error!void {
+        const scratch = try gpa.alloc(Entry, entries.len);
+        defer gpa.free(scratch);
+        order.sortBy(0, entries, scratch);
+    }
+
+    /// The entries have prefixes of key `depth` and are equal in all keys before it. The depth of
+    /// the recursion is at most the number of keys.
+    fn sortBy(order: *const SortOrder, depth: usize, entries: []Entry, scratch: []Entry) void {
+        mergeSort(Entry, ByPrefix{}, entries, scratch);
+        var start: usize = 0;
+        while (start < entries.len) {
+            const prefix = entries[start].prefix;
+            var end = start + 1;
+            while (end < entries.len and entries[end].prefix == prefix) end += 1;
+            if (end - start > 1) order.sortTies(depth, entries[start..end], scratch[start..end]);
+            start = end;
+        }
+    }
+
+    fn sortTies(order: *const SortOrder, depth: usize, ties: []Entry, scratch: []Entry) void {
+        const small = 4;
+        if (ties.len > small and depth + 1 < order.keys.len) {
+            const key = &order.keys[depth];
+            const next = &order.keys[depth + 1];
+            const first = ties[0].row;
+            var all_equal = true;
+            for (ties, 0..) |*tie, i| {
+                if (i + prefetch_distance < ties.len) {
+                    @prefetch(ties[i + prefetch_distance].row.payload, .{});
+                }
+                all_equal = all_equal and key.compare(first, tie.row) == .eq;
+                tie.prefix = next.prefix(tie.row);
+            }
+            if (all_equal) return order.sortBy(depth + 1, ties, scratch);
+        }
+        mergeSort(Entry, ByRow{ .order = order }, ties, scratch);
+    }
+};
+
+/// Rows ahead that are fetched while one is looked at.
+pub const prefetch_distance = 8;
+
+const ByPrefix = struct {
+    pub fn before(_: ByPrefix, a: Entry, b: Entry) bool {
+        return a.prefix < b.prefix;
+    }
+};
+
+const ByRow = struct {
+    order: *const SortOrder,
+
+    pub fn before(by: ByRow, a: Entry, b: Entry) bool {
+        return by.order.compare(a.row, b.row) == .lt;
     }
 };
 

@@ -1,19 +1,17 @@
 //! Keeps the first `capacity` items of a stream in a given order, and sorts them at the end.
 //!
 //! A binary heap with the last of the kept items on top: an item that comes after it is refused by
-//! one comparison, and for n items the work is O(n log capacity) in O(capacity) memory. The heap
-//! is built only when the capacity is reached; with fewer items, or without a limit, they are
-//! merge sorted.
+//! one comparison, and for n items the work is O(n log capacity) in O(capacity) memory. Up to the
+//! capacity, items are only appended: who expects no more may sort `items` in another way.
 //!
 //! The order may come from rows in shared memory that somebody changes while they are compared. So
 //! nothing here relies on a consistent answer: a wrong one gives a wrong order, never an access out
-//! of bounds. (`std.sort.pdq` keeps a stack whose depth depends on the answers.)
+//! of bounds.
 //!
 //! `Context` has `fn before(context: Context, a: T, b: T) bool`, a strict order.
 
 const std = @import("std");
 const Allocator = std.mem.Allocator;
-const assert = std.debug.assert;
 
 pub fn TopHeap(comptime T: type, comptime Context: type) type {
     return struct {
@@ -22,6 +20,7 @@ pub fn TopHeap(comptime T: type, comptime Context: type) type {
         items: std.ArrayList(T) = .empty,
         capacity: usize,
         context: Context,
+        /// More items than the capacity were offered.
         is_heap: bool = false,
 
         pub fn init(capacity: usize, context: Context) Self {
@@ -52,14 +51,9 @@ pub fn TopHeap(comptime T: type, comptime Context: type) type {
         }
 
         /// Returns the kept items in order. Ends the stream: offer nothing after it.
-        pub fn sorted(heap: *Self, gpa: Allocator) Allocator.Error![]const T {
+        pub fn sorted(heap: *Self) []const T {
+            if (!heap.is_heap) heap.heapify();
             const items = heap.items.items;
-            if (!heap.is_heap) {
-                const scratch = try gpa.alloc(T, items.len);
-                defer gpa.free(scratch);
-                mergeSort(heap.context, items, scratch);
-                return items;
-            }
             var left = items.len;
             while (left > 1) {
                 left -= 1;
@@ -93,65 +87,6 @@ pub fn TopHeap(comptime T: type, comptime Context: type) type {
             }
             items[at] = item;
         }
-
-        /// Items in short runs are inserted, then runs are merged in passes of doubled length.
-        fn mergeSort(context: Context, items: []T, scratch: []T) void {
-            assert(items.len == scratch.len);
-            const run_size = 12;
-            var start: usize = 0;
-            while (start < items.len) : (start += run_size) {
-                insertionSort(context, items[start..@min(start + run_size, items.len)]);
-            }
-
-            var from = items;
-            var to = scratch;
-            var size: usize = run_size;
-            while (size < items.len) : (size *= 2) {
-                start = 0;
-                while (start < items.len) : (start += 2 * size) {
-                    const middle = @min(start + size, items.len);
-                    const end = @min(start + 2 * size, items.len);
-                    merge(context, from[start..middle], from[middle..end], to[start..end]);
-                }
-                std.mem.swap([]T, &from, &to);
-            }
-            if (from.ptr != items.ptr) @memcpy(items, from);
-        }
-
-        fn insertionSort(context: Context, items: []T) void {
-            for (items[@min(1, items.len)..], 1..) |item, i| {
-                var at = i;
-                while (at > 0 and context.before(item, items[at - 1])) : (at -= 1) {
-                    items[at] = items[at - 1];
-                }
-                items[at] = item;
-            }
-        }
-
-        fn merge(context: Context, left: []const T, right: []const T, to: []T) void {
-            assert(left.len + right.len == to.len);
-            // Runs that follow each other already are common: rows often arrive nearly in order.
-            if (right.len == 0 or left.len == 0 or
-                !context.before(right[0], left[left.len - 1]))
-            {
-                @memcpy(to[0..left.len], left);
-                @memcpy(to[left.len..], right);
-                return;
-            }
-            var l: usize = 0;
-            var r: usize = 0;
-            for (to) |*slot| {
-                const take_right = l == left.len or
-                    (r < right.len and context.before(right[r], left[l]));
-                if (take_right) {
-                    slot.* = right[r];
-                    r += 1;
-                } else {
-                    slot.* = left[l];
-                    l += 1;
-                }
-            }
-        }
     };
 }
 
@@ -171,7 +106,7 @@ fn expectFirst(capacity: usize, numbers: []const u32) !void {
     defer heap.deinit(gpa);
     for (numbers) |number| try heap.offer(gpa, number);
     const kept = expected[0..@min(capacity, expected.len)];
-    try std.testing.expectEqualSlices(u32, kept, try heap.sorted(gpa));
+    try std.testing.expectEqualSlices(u32, kept, heap.sorted());
 }
 
 test "TopHeap: keeps the first items, sorted, whatever the capacity" {
@@ -206,6 +141,6 @@ test "TopHeap: an order that contradicts itself does no harm" {
         var heap: TopHeap(u32, Chaos) = .init(capacity, .{ .random = prng.random() });
         defer heap.deinit(gpa);
         for (0..500) |i| try heap.offer(gpa, @intCast(i));
-        try std.testing.expectEqual(@min(capacity, 500), (try heap.sorted(gpa)).len);
+        try std.testing.expectEqual(@min(capacity, 500), heap.sorted().len);
     }
 }
