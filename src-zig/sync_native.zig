@@ -163,14 +163,15 @@ pub inline fn copyIn(dst: [*]u8, src: [*]const u8, n: usize) void {
 
 /// Copies `n` bytes out of memory that another process may be writing.
 ///
-/// Word by word with unordered atomic loads, so that every single word is one that was stored,
+/// Word by word with monotonic atomic loads (LLVM makes unordered ones a call to a function that no
+/// library has), so that every single word is one that was stored,
 /// while different words may be of different times: the caller re-checks a version word and
 /// throws the copy away if that changed. `src` and `dst` are 8-aligned, `n` is a multiple of 8.
 pub inline fn copyOut(dst: [*]u8, src: [*]const u8, n: usize) void {
     assert(n % 8 == 0);
     const from: [*]const u64 = @ptrCast(@alignCast(src));
     const to: [*]u64 = @ptrCast(@alignCast(dst));
-    for (0..n / 8) |i| to[i] = @atomicLoad(u64, &from[i], .unordered);
+    for (0..n / 8) |i| to[i] = @atomicLoad(u64, &from[i], .monotonic);
 }
 
 /// Tells the processor that this is a wait loop.
