@@ -5,6 +5,7 @@
  */
 
 import { resolve } from "node:path";
+import { Limit } from "./abi.ts";
 import { Catalogue } from "./catalogue.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { QueryContext } from "./execution.ts";
@@ -32,11 +33,14 @@ export interface OpenOptions {
    */
   readonly tables?: readonly TableDefinition[];
   /**
-   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`. The first
-   * process decides. Memory is taken as rows arrive. Default: `"1GiB"`.
+   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`, from 2 MiB to
+   * 256 GiB. The first process decides. Memory is taken as rows arrive. Default: `"1GiB"`.
    */
   readonly size?: number | string;
-  /** Whether writes are refused, with `read_only`. Default: false. */
+  /**
+   * Whether writes are refused, with `read_only`. Then the database must exist, else it is
+   * `not_found`. Default: false.
+   */
   readonly readOnly?: boolean;
   /**
    * The file of the region, or a directory for it. It should be on a memory-backed file system.
@@ -338,12 +342,20 @@ function connectionOptionsOf(
       `Cannot ${attempt}: ${ephemeral ? "a name" : "the path of a directory"} is needed`,
     );
   }
+  const sizeBytes = parseSize(options.size ?? "1GiB");
+  if (sizeBytes < Limit.region_size_min || sizeBytes > Limit.region_size_max) {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: a region has ${Limit.region_size_min} to ${Limit.region_size_max} ` +
+        `bytes, not ${quote(options.size)}`,
+    );
+  }
   const shmPath = options.shmPath ?? environmentVariable("AEROSTORE_SHM_PATH") ?? "";
   return {
     path: ephemeral ? path : resolve(path),
     ephemeral,
     readOnly: options.readOnly ?? false,
-    sizeBytes: parseSize(options.size ?? "1GiB"),
+    sizeBytes,
     shmPath: shmPath === "" ? "" : resolve(shmPath),
   };
 }

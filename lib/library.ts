@@ -28,21 +28,21 @@ let loaded: Loaded | undefined;
 /**
  * Returns the native library, and loads it at the first call.
  *
- * @param libraryPath Where it is. Default: the environment variable `AEROSTORE_LIBRARY`, else the
+ * @param chosen The `libraryPath` option. Default: the environment variable `AEROSTORE_LIBRARY`, else the
  * place where a build from source puts it.
  * @throws {AerostoreError} With `library_not_found` if it cannot be loaded, `abi_mismatch` if it
  * belongs to another version of this module, `unsupported_platform` if the runtime is too old,
  * `bad_argument` if another library is loaded already.
  */
-export function loadLibrary(libraryPath?: string): Library {
+export function loadLibrary(chosen?: string): Library {
   if (loaded === undefined) {
     checkRuntime();
-    const path = findLibrary(libraryPath);
+    const path = libraryPath(chosen);
     loaded = { path, library: openLibrary(path) };
-  } else if (libraryPath !== undefined && resolve(libraryPath) !== loaded.path) {
+  } else if (chosen !== undefined && resolve(chosen) !== loaded.path) {
     throw new AerostoreError(
       "bad_argument",
-      `Cannot load ${quote(libraryPath)}: this isolate uses ${quote(loaded.path)} already`,
+      `Cannot load ${quote(chosen)}: this isolate uses ${quote(loaded.path)} already`,
     );
   }
   return loaded.library;
@@ -105,8 +105,14 @@ function hintOf(cause: unknown): string {
   return `${text}; build it by "npm run build", or set AEROSTORE_LIBRARY or libraryPath`;
 }
 
-function findLibrary(libraryPath: string | undefined): string {
-  if (libraryPath !== undefined) return resolve(libraryPath);
+/**
+ * Returns where the native library is looked for.
+ *
+ * @param chosen The `libraryPath` option. Default: none.
+ * @throws {AerostoreError} With `library_not_found` if there is no place to look in.
+ */
+export function libraryPath(chosen?: string): string {
+  if (chosen !== undefined) return resolve(chosen);
   const fromEnvironment = environmentVariable("AEROSTORE_LIBRARY");
   if (fromEnvironment !== undefined && fromEnvironment !== "") return resolve(fromEnvironment);
   const name = process.platform === "darwin" ? "libaerostore.dylib" : "libaerostore.so";

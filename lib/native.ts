@@ -11,7 +11,7 @@
  */
 
 import { host } from "#host";
-import { Control, Limit } from "./abi.ts";
+import { Control, Limit, OpenFlag } from "./abi.ts";
 import { AerostoreError, codeOfResult, type ErrorCode, quote, reasonOf } from "./errors.ts";
 import type { Library } from "./library.ts";
 import { Memory } from "./memory.ts";
@@ -30,14 +30,6 @@ export interface ConnectionOptions {
   readonly shmPath: string;
 }
 
-const OpenFlag = { readOnly: 1, ephemeral: 2 } as const;
-
-/** Flags of `aero_rows_upsert`. */
-export const RowsFlag = { rowByRow: 1, insert: 2 } as const;
-
-/** Flags of `aero_transaction_begin`. */
-export const TransactionFlag = { readOnly: 1, relaxed: 2 } as const;
-
 /**
  * Opens a region.
  *
@@ -51,6 +43,7 @@ export function openConnection(library: Library, options: ConnectionOptions): Co
   if (id > 0) return new Connection(library, id, options.path);
   const code = codeOfResult(id);
   const detail = new Uint8Array(1024);
+  // The size is that of the whole text, of which the buffer may hold less.
   const size = library.aero_open_error(detail, detail.length);
   const text = size > 0 ? new TextDecoder().decode(detail.subarray(0, size)) : "";
   throw new AerostoreError(
@@ -65,11 +58,11 @@ function encodeOptions(options: ConnectionOptions): Uint8Array<ArrayBuffer> {
   const shmPath = new TextEncoder().encode(options.shmPath);
   const blob = new Uint8Array(24 + path.length + shmPath.length);
   const view = new DataView(blob.buffer);
-  view.setUint32(
-    0,
-    (options.readOnly ? OpenFlag.readOnly : 0) | (options.ephemeral ? OpenFlag.ephemeral : 0),
-    true,
-  );
+  let flags = 0;
+  // Who may not write cannot create a region either.
+  if (options.readOnly) flags |= OpenFlag.read_only | OpenFlag.must_exist;
+  if (options.ephemeral) flags |= OpenFlag.ephemeral;
+  view.setUint32(0, flags, true);
   view.setFloat64(8, options.sizeBytes, true);
   view.setUint32(16, path.length, true);
   blob.set(path, 20);
@@ -279,7 +272,7 @@ export class Connection {
     return this.#library.aero_row_apply(this.#id, transaction, table, size);
   }
 
-  /** Writes the records in the input buffer; returns how many. Flags: {@linkcode RowsFlag}. */
+  /** Writes the records in the input buffer; returns how many. `flags` are of `RowsFlag`. */
   rowsUpsert(
     transaction: number,
     table: number,
@@ -300,7 +293,7 @@ export class Connection {
     return this.#library.aero_row_view(this.#id, transaction, table);
   }
 
-  /** Begins a transaction; returns its number. Flags: {@linkcode TransactionFlag}. */
+  /** Begins a transaction; returns its number. `flags` are of `TransactionFlag`. */
   transactionBegin(flags: number): number {
     return this.#library.aero_transaction_begin(this.#id, flags);
   }

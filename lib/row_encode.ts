@@ -8,6 +8,7 @@
  * @module
  */
 
+import { Record as RecordLayout } from "./abi.ts";
 import { codegenPermitted, compile, literal } from "./codegen.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { type ColumnLayout, type TableLayout, unknownColumn } from "./layout.ts";
@@ -16,7 +17,7 @@ import { writeInlineBytes, writeInlineText, writeTailBytes, writeTailText } from
 import { type ColumnValue, refusal } from "./values.ts";
 
 /** Bytes of a record before its payload. */
-export const recordHeaderSize = 24;
+export const recordHeaderSize: number = RecordLayout.size;
 
 /**
  * Writes the record of a row.

@@ -350,6 +350,9 @@ export function defineTable<const Name extends string, C extends Columns>(
       }`,
     );
   }
+  if ((options.indexes ?? []).length > Limit.composite_indexes_max) {
+    throw invalid(attempt, `it has more than ${Limit.composite_indexes_max} composite indexes`);
+  }
   const indexes = (options.indexes ?? []).map((index) => checkIndex(index, names, attempt));
   return new TableDefinition(name, Object.freeze({ ...columns }), indexes);
 }
@@ -438,6 +441,9 @@ function checkIndex(
     : { columns: index, unique: false };
   if (!Array.isArray(columns) || columns.length === 0) {
     throw invalid(attempt, `an index names no columns`);
+  }
+  if (columns.length > Limit.index_columns_max) {
+    throw invalid(attempt, `an index names more than ${Limit.index_columns_max} columns`);
   }
   const ids = columns.map((name) => {
     const id = names.indexOf(name);

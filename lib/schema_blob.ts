@@ -4,20 +4,10 @@
  * @module
  */
 
-import { Kind } from "./abi.ts";
+import { ColumnFlag, Kind } from "./abi.ts";
 import type { Column, ColumnSpec, TableDefinition } from "./schema.ts";
 
 const format = 1;
-
-/** What the flag byte of a column can say. */
-const ColumnFlag = {
-  nullable: 1,
-  primary: 2,
-  index: 4,
-  unique: 8,
-  hasDefault: 16,
-  bigint: 32,
-} as const;
 
 /**
  * Encodes a table for `aero_table_declare`: little endian, packed.
@@ -54,7 +44,7 @@ function flagsOf(spec: ColumnSpec): number {
   if (spec.primaryKey) flags |= ColumnFlag.primary;
   if (spec.index) flags |= ColumnFlag.index;
   if (spec.unique) flags |= ColumnFlag.unique;
-  if (spec.default !== undefined) flags |= ColumnFlag.hasDefault;
+  if (spec.default !== undefined) flags |= ColumnFlag.has_default;
   if (spec.bigint) flags |= ColumnFlag.bigint;
   return flags;
 }

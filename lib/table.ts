@@ -4,10 +4,10 @@
  * @module
  */
 
+import { RowsFlag } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
 import { ingest, type IngestOptions, type IngestProgress, type IngestSource } from "./ingest.ts";
-import { RowsFlag } from "./native.ts";
 import { PreparedQuery, QueryBuilder } from "./query/builder.ts";
 import { Result } from "./result.ts";
 import type {
@@ -331,7 +331,7 @@ class RowsWriter {
     this.#count = 0;
     this.#size = 0;
     if (count > 0) {
-      const flags = this.#atomic ? 0 : RowsFlag.rowByRow;
+      const flags = this.#atomic ? 0 : RowsFlag.row_by_row;
       const result = connection.rowsUpsert(this.#transaction, layout.id, count, size, flags);
       if (result < 0) {
         const index = this.#written + connection.failedIndex;

@@ -4,9 +4,10 @@
  * @module
  */
 
+import { TransactionFlag } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
-import { type Connection, TransactionFlag } from "./native.ts";
+import type { Connection } from "./native.ts";
 import { QueryBuilder } from "./query/builder.ts";
 import { Result } from "./result.ts";
 import type { RowView, ViewScope } from "./row_view.ts";
@@ -56,6 +57,7 @@ export interface TransactionHost {
 export class Transaction implements Disposable {
   readonly #host: TransactionHost;
   readonly #id: number;
+  readonly #readOnly: boolean;
   readonly #scope: ViewScope = { ended: false };
   readonly #savepoints = new Map<string, number>();
   readonly #tables = new Map<QueryContext, TransactionTable>();
@@ -69,7 +71,8 @@ export class Transaction implements Disposable {
   constructor(host: TransactionHost, options: TransactionOptions) {
     const { connection } = host;
     connection.check();
-    const flags = options.readOnly === true ? TransactionFlag.readOnly : 0;
+    this.#readOnly = options.readOnly ?? false;
+    const flags = this.#readOnly ? TransactionFlag.read_only : 0;
     const result = connection.transactionBegin(flags);
     if (result <= 0) throw connection.error(result, "begin a transaction");
     this.#host = host;
@@ -95,11 +98,9 @@ export class Transaction implements Disposable {
     const context = this.#host.context(table);
     let known = this.#tables.get(context);
     if (known === undefined) {
-      const executor = new TableExecutor(context, this.#host.dialect, {
-        id: this.#id,
-        scope: this.#scope,
-      });
-      known = new TransactionTable(context.handle, this.#id, this.#scope, executor);
+      const state = { id: this.#id, readOnly: this.#readOnly, scope: this.#scope };
+      const executor = new TableExecutor(context, this.#host.dialect, state);
+      known = new TransactionTable(context.handle, state, executor);
       this.#tables.set(context, known);
     }
     return known;
@@ -182,10 +183,21 @@ export class Transaction implements Disposable {
   }
 }
 
+/** What the tables of a transaction know of it. */
+export interface TransactionState {
+  /** Its number. */
+  readonly id: number;
+  /** Whether it only reads. */
+  readonly readOnly: boolean;
+  /** Ends with the transaction. */
+  readonly scope: ViewScope;
+}
+
 /** A table within a transaction. Rows are views, valid until the transaction ends. */
 export class TransactionTable<C extends Columns = Columns> {
   readonly #handle: TableHandle;
   readonly #transaction: number;
+  readonly #readOnly: boolean;
   readonly #scope: ViewScope;
   readonly #executor: TableExecutor;
 
@@ -193,20 +205,15 @@ export class TransactionTable<C extends Columns = Columns> {
    * Made by {@linkcode Transaction.table}.
    *
    * @param handle The table.
-   * @param transaction The number of the transaction.
-   * @param scope Ends with the transaction.
+   * @param transaction The transaction.
    * @param executor Runs queries in the transaction.
    */
-  constructor(
-    handle: TableHandle,
-    transaction: number,
-    scope: ViewScope,
-    executor: TableExecutor,
-  ) {
-    this.#executor = executor;
+  constructor(handle: TableHandle, transaction: TransactionState, executor: TableExecutor) {
     this.#handle = handle;
-    this.#transaction = transaction;
-    this.#scope = scope;
+    this.#transaction = transaction.id;
+    this.#readOnly = transaction.readOnly;
+    this.#scope = transaction.scope;
+    this.#executor = executor;
   }
 
   /** Returns a view of the row of `key`, or undefined. */
@@ -224,37 +231,37 @@ export class TransactionTable<C extends Columns = Columns> {
 
   /** Inserts a row; `duplicate_key` if there is one with its key. */
   insert(row: InsertOfColumns<C>): void {
-    this.#check();
+    this.#checkWrite();
     this.#handle.insert(this.#transaction, row);
   }
 
   /** Inserts a row, or replaces all of the one with its key. */
   upsert(row: InsertOfColumns<C>): void {
-    this.#check();
+    this.#checkWrite();
     this.#handle.upsert(this.#transaction, row);
   }
 
   /** Changes some columns of a row; `not_found` if there is none. */
   update(key: KeyOfColumns<C>, patch: PatchOfColumns<C>): void {
-    this.#check();
+    this.#checkWrite();
     this.#handle.update(this.#transaction, key, patch);
   }
 
   /** Computes new values from the old ones; see {@linkcode Table.apply}. */
   apply(key: KeyOfColumns<C>, changes: Changes<C>): void {
-    this.#check();
+    this.#checkWrite();
     this.#handle.apply(this.#transaction, key, changes);
   }
 
   /** Deletes the row of `key`; returns whether there was one. */
   delete(key: KeyOfColumns<C>): boolean {
-    this.#check();
+    this.#checkWrite();
     return this.#handle.delete(this.#transaction, key);
   }
 
   /** Keeps others from changing the row of `key` until the transaction ends. */
   lockForUpdate(key: KeyOfColumns<C>): void {
-    this.#check();
+    this.#checkWrite();
     this.#handle.lock(this.#transaction, key);
   }
 
@@ -272,6 +279,15 @@ export class TransactionTable<C extends Columns = Columns> {
   query(): QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>> {
     this.#check();
     return new QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>>(this.#executor);
+  }
+
+  #checkWrite(): void {
+    this.#check();
+    if (!this.#readOnly) return;
+    throw new AerostoreError(
+      "read_only",
+      `Cannot write to ${quote(this.#handle.layout.name)}: the transaction only reads`,
+    );
   }
 
   #check(): void {

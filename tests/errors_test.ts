@@ -4,11 +4,10 @@ import assert from "node:assert/strict";
 import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import { abiHash, Status } from "../lib/abi.ts";
 import { codeOfResult, quote, reasonOf } from "../lib/errors.ts";
 import { Aerostore, AerostoreError, defineTable, type ErrorCode, t } from "../mod.ts";
+import { libraryPath } from "../lib/library.ts";
 import { Child, type RuntimeName, runtimes } from "./support/children.ts";
 import { Store } from "./support/store.ts";
 import { Everything, Presence } from "./support/tables.ts";
@@ -83,6 +82,8 @@ describe("opening", () => {
     const tables: object = { tables: [{ name: "T" }] };
     expectCode("bad_argument", () => store.open(tables), '{"name":"T"}');
     expectCode("bad_argument", () => store.open({ size: 0 }), "0");
+    expectCode("bad_argument", () => store.open({ size: "1MiB" }), '"1MiB"');
+    expectCode("bad_argument", () => store.open({ size: "300GiB" }), '"300GiB"');
   });
 
   test("refuses what this version does not do", () => {
@@ -122,8 +123,8 @@ describe("opening", () => {
 
   test("passes on what the operating system says", () => {
     using store = new Store();
-    writeFileSync(join(store.root, "file"), "");
-    expectCode("io_error", () => Aerostore.open(join(store.root, "file", "data")), "data");
+    // A file of which no byte can be read.
+    expectCode("io_error", () => store.open({ shmPath: "/proc/self/mem" }), "/proc/self/mem");
   });
 
   for (const runtime of runtimes) {
@@ -149,9 +150,7 @@ describe("opening", () => {
 
 /** A copy of the library whose hash is another number: its eight bytes are changed. */
 function libraryOfAnotherVersion(): Uint8Array {
-  const name = process.platform === "darwin" ? "libaerostore.dylib" : "libaerostore.so";
-  const path = fileURLToPath(new URL(`../zig-out/lib/${name}`, import.meta.url));
-  const library = readFileSync(path);
+  const library = readFileSync(libraryPath());
   const hash = new Uint8Array(new Float64Array([abiHash]).buffer);
   let changed = 0;
   for (let at = library.indexOf(hash); at >= 0; at = library.indexOf(hash, at + 1)) {
@@ -225,7 +224,7 @@ describe("writing", () => {
     assert.deepEqual(db.verify().problems, []);
     // Room that is given back can be used again.
     for (let i = 0; i < 50; i++) table.delete(`row ${i}`);
-    table.insert({ id: "after" });
+    table.insert({ id: "after", note: "n".repeat(500) });
     assert.equal(table.has("after"), true);
   });
 

@@ -59,7 +59,7 @@ async function withTable(
   use: (table: PositionTable, store: Store) => Promise<void>,
 ): Promise<void> {
   using store = new Store();
-  await use(store.open({ tables: [Position] }).table(Position), store);
+  await use(store.open({ tables: [Position], size: "64MiB" }).table(Position), store);
 }
 
 const sorted = (table: PositionTable) => table.search("-sort id").all();

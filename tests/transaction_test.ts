@@ -80,7 +80,16 @@ describe("a reading transaction", () => {
     using store = new Store();
     const db = store.open({ tables: [Presence] });
     using transaction = db.begin({ readOnly: true });
-    assert.throws(() => transaction.table(Presence).insert({ id: "A" }), { code: "read_only" });
+    const table = transaction.table(Presence);
+    const writes: readonly (() => unknown)[] = [
+      () => table.insert({ id: "A" }),
+      () => table.upsert({ id: "A" }),
+      () => table.update("A", {}),
+      () => table.apply("A", { visits: { increment: 1 } }),
+      () => table.delete("A"),
+      () => table.lockForUpdate("A"),
+    ];
+    for (const write of writes) assert.throws(write, { code: "read_only", message: /"Presence"/ });
   });
 });
 
