@@ -1,4 +1,4 @@
-//! How many rows a second does one core filter, sort and copy out, if reading them costs nothing else?
+//! How many rows a second does one core filter, sort and copy out, if a source costs nothing?
 //!
 //! A million rows of nine columns stand one after the other in private memory; a source walks them.
 //! One line for each query: nanoseconds for a row of the source, and the rows returned.
@@ -51,7 +51,9 @@ const Rows = struct {
         };
         var prng: std.Random.DefaultPrng = .init(42);
         const random = prng.random();
-        const types = [_][]const u8{ "B738", "A320", "A21N", "E75L", "B77W", "C172", "CRJ9", "A359" };
+        const types = [_][]const u8{
+            "B738", "A320", "A21N", "E75L", "B77W", "C172", "CRJ9", "A359",
+        };
         for (0..count) |i| {
             var builder: row_module.Builder = .init(&rows.table, rows.payload(i));
             var text: [12]u8 = undefined;
@@ -174,7 +176,7 @@ pub fn main(init: std.process.Init) !void {
     const gpa = std.heap.smp_allocator;
     var words = init.minimal.args.iterate();
     _ = words.next();
-    const count = if (words.next()) |word| try std.fmt.parseInt(usize, word, 10) else 1_000_000;
+    const count = try std.fmt.parseInt(usize, words.next() orelse "1000000", 10);
     var rows: Rows = try .init(gpa, count);
     const output = try gpa.alignedAlloc(u8, .@"8", output_size);
     const cursor: *Cursor = try .create(gpa);

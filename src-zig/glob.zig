@@ -284,8 +284,9 @@ fn contains(text: []const u8, needle: []const u8) bool {
     // Not std.mem.find: it prepares a skip table for each call, and texts are short.
     const last_start = text.len - needle.len;
     var at: usize = 0;
+    const starts = text[0 .. last_start + 1];
     while (at <= last_start) : (at += 1) {
-        at = std.mem.findScalarPos(u8, text[0 .. last_start + 1], at, needle[0]) orelse return false;
+        at = std.mem.findScalarPos(u8, starts, at, needle[0]) orelse return false;
         if (std.mem.eql(u8, text[at..][0..needle.len], needle)) return true;
     }
     return false;

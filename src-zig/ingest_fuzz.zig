@@ -100,8 +100,8 @@ fn noise(gpa: Allocator, generator: Generator) !void {
     if (random.boolean()) try input.appendSlice(generator.arena, "id\ta\tb\tc\n");
     for (0..random.uintAtMost(usize, 60)) |_| {
         const is_row = random.uintLessThan(u8, 4) == 0;
-        const text = if (is_row) "1\tab\t2.5\txyz\n" else words[random.uintLessThan(usize, words.len)];
-        try input.appendSlice(generator.arena, text);
+        const word = words[random.uintLessThan(usize, words.len)];
+        try input.appendSlice(generator.arena, if (is_row) "1\tab\t2.5\txyz\n" else word);
     }
     var buffer: [64]u8 = undefined;
     const flags: spec_module.Flags = .{

@@ -13,7 +13,8 @@
 //!     8  u16 field_count  0 without a column list
 //!    10  u8 column[field_count]: where field i goes; 255 ignores it
 //!     .  u8 length, null text: a field that equals it is null
-//!     .  with renames: u16 count, then for each u8 length, name in the first line, u8 column or 255
+//!     .  with renames: u16 count, then for each
+//!           u8 length, name in the first line, u8 column or 255
 //!
 //! With a column list and a first line of names, the list decides and the names are passed over.
 //! With neither, the fields are the table's columns in their declared order.

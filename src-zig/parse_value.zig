@@ -143,13 +143,20 @@ test "integer: exact to the ends of both types" {
 
 test "float: the nearest double, or an error" {
     const cases = [_]struct { []const u8, f64 }{
-        .{ "0", 0 },                                                  .{ "47.25", 47.25 },
-        .{ "-1.5e-3", -1.5e-3 },                                      .{ ".5", 0.5 },
-        .{ "5.", 5 },                                                 .{ "+1E2", 100 },
-        .{ "9007199254740993", 9007199254740992 },                    .{ "1e-400", 0 },
-        .{ "1.7976931348623157e308", std.math.floatMax(f64) },        .{ "0.1", 0.1 },
-        .{ "123456789012345678901234567890", 1.2345678901234568e29 }, .{ "4.9406564584124654e-324", 5e-324 },
-        .{ "0.000000000000000000000000000001", 1e-30 },               .{ "99999999999999999999999e-22", 9.9999999999999999999999 },
+        .{ "0", 0 },
+        .{ "47.25", 47.25 },
+        .{ "-1.5e-3", -1.5e-3 },
+        .{ ".5", 0.5 },
+        .{ "5.", 5 },
+        .{ "+1E2", 100 },
+        .{ "0.1", 0.1 },
+        .{ "9007199254740993", 9007199254740992 },
+        .{ "1e-400", 0 },
+        .{ "1.7976931348623157e308", std.math.floatMax(f64) },
+        .{ "123456789012345678901234567890", 1.2345678901234568e29 },
+        .{ "4.9406564584124654e-324", 5e-324 },
+        .{ "0.000000000000000000000000000001", 1e-30 },
+        .{ "99999999999999999999999e-22", 9.9999999999999999999999 },
     };
     for (cases) |case| try std.testing.expectEqual(case[1], float(case[0]));
     try std.testing.expect(std.math.signbit(try float("-0")));
@@ -168,7 +175,8 @@ test "float: agrees with the standard library on random decimals" {
         const bits = random.int(u64);
         const exponent = random.intRangeAtMost(i32, -30, 30);
         const digits = bits >> random.int(u6);
-        const text = try std.fmt.bufPrint(&buffer, "{d}.{d}e{d}", .{ digits, bits % 100, exponent });
+        const parts = .{ digits, bits % 100, exponent };
+        const text = try std.fmt.bufPrint(&buffer, "{d}.{d}e{d}", parts);
         try std.testing.expectEqual(try std.fmt.parseFloat(f64, text), try float(text));
     }
 }

@@ -347,7 +347,8 @@ const Decoder = struct {
         const bytes = try decoder.section(header.sorts_at, size, 4);
         const fields: []const Sort = @ptrCast(@as([]align(4) const u8, @alignCast(bytes)));
         for (fields) |field| {
-            if (field.column >= decoder.table.column_count) return decoder.bad("unknown sort column");
+            const is_known = field.column < decoder.table.column_count;
+            if (!is_known) return decoder.bad("unknown sort column");
             if (field.flags.reserved != 0) return decoder.bad("unknown sort flags");
         }
         return fields;
@@ -402,7 +403,8 @@ const Decoder = struct {
 
     fn checkNumber(decoder: *Decoder, kind: Kind, bits: u64) DecodeError!void {
         if (!kind.isFloat()) return;
-        if (std.math.isNan(@as(f64, @bitCast(bits)))) return decoder.bad("NaN compares with nothing");
+        const number: f64 = @bitCast(bits);
+        if (std.math.isNan(number)) return decoder.bad("NaN compares with nothing");
     }
 
     fn checkList(decoder: *Decoder, kind: Kind, clause: *const Clause) DecodeError!void {
@@ -414,7 +416,8 @@ const Decoder = struct {
             if (iterator.failed) return decoder.bad("a list item ends outside its list");
             return;
         }
-        if (bytes.len != @as(u64, clause.count) * 8) return decoder.bad("a list has another length");
+        const size = @as(u64, clause.count) * 8;
+        if (bytes.len != size) return decoder.bad("a list has another length");
         for (0..clause.count) |i| {
             try decoder.checkNumber(kind, std.mem.readInt(u64, bytes[i * 8 ..][0..8], .little));
         }

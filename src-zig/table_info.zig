@@ -320,13 +320,15 @@ test "physicalLayout: refuses a row that could outgrow 60,000 bytes" {
 }
 
 test "physicalLayout: wants exactly one primary key that can be one" {
+    const primary: ColumnInfo = .init("a", .int32, 0, .{ .primary = true });
+    const plain: ColumnInfo = .init("b", .int32, 0, .{});
     const bad = [_][2]ColumnInfo{
-        .{ .init("a", .int32, 0, .{}), .init("b", .int32, 0, .{}) },
-        .{ .init("a", .int32, 0, .{ .primary = true }), .init("b", .int32, 0, .{ .primary = true }) },
-        .{ .init("a", .float64, 0, .{ .primary = true }), .init("b", .int32, 0, .{}) },
-        .{ .init("a", .text, 65, .{ .primary = true }), .init("b", .int32, 0, .{}) },
-        .{ .init("a", .int32, 0, .{ .primary = true, .nullable = true }), .init("b", .bool, 0, .{}) },
-        .{ .init("a", .int32, 0, .{ .primary = true }), .init("b", .text, 0, .{}) },
+        .{ plain, plain },
+        .{ primary, .init("b", .int32, 0, .{ .primary = true }) },
+        .{ .init("a", .float64, 0, .{ .primary = true }), plain },
+        .{ .init("a", .text, 65, .{ .primary = true }), plain },
+        .{ .init("a", .int32, 0, .{ .primary = true, .nullable = true }), plain },
+        .{ primary, .init("b", .text, 0, .{}) },
     };
     for (bad) |pair| {
         var columns = pair;

@@ -1,8 +1,8 @@
 //! Tab-separated text: lines out of chunks, fields out of lines, values out of fields.
 //!
 //! A line ends with \n or \r\n, or with the input. Fields are separated by single tabs; nothing
-//! quotes a tab or a line end. Chunks may be cut anywhere, inside a line, a character or a \r\n: the
-//! lines are the same.
+//! quotes a tab or a line end. Chunks may be cut anywhere, inside a line, a character or a \r\n:
+//! the lines are the same.
 //!
 //! In Tcl style a field is an element of a Tcl list, as far as tabs allow: {braced} is verbatim,
 //! "quoted" and bare fields have backslash escapes
