@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 8443360826411128;
+export const abiHash = 8627130399841435;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -248,6 +248,7 @@ export const RowsFlag = {
 export const TransactionFlag = {
   read_only: 1,
   relaxed: 2,
+  exclusive: 4,
 } as const;
 
 /** The number of each route in a plan. */

@@ -204,6 +204,7 @@ pub fn osError(
         error.PermissionDenied => "permission denied",
         error.NoSpace => "no space left",
         error.BadPath => "the path is not valid",
+        error.NotDirectory => "a part of the path is not a directory",
         error.IoError => "input or output error",
         error.UnsupportedPlatform => "this platform is not supported",
     };
@@ -215,7 +216,7 @@ pub fn osError(
         error.PermissionDenied => error.PermissionDenied,
         error.NoSpace => error.DiskFull,
         error.BadPath => error.BadArgument,
-        error.Exists, error.IoError => error.IoError,
+        error.Exists, error.IoError, error.NotDirectory => error.IoError,
         error.UnsupportedPlatform => error.UnsupportedPlatform,
     };
 }

@@ -8,16 +8,22 @@ const std = @import("std");
 const connection_module = @import("connection.zig");
 const executor = @import("executor.zig");
 const pk_map = @import("pk_map.zig");
+const open_transaction = @import("open_transaction.zig");
 const plan_module = @import("plan.zig");
+const Filter = @import("filter.zig").Filter;
+const OpenTransaction = open_transaction.OpenTransaction;
 const reader = @import("reader.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
 const transaction = @import("transaction.zig");
+const transaction_calls = @import("transaction_calls.zig");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
 const Region = @import("region.zig").Region;
 const RowRef = row_module.RowRef;
 const Session = @import("session.zig").Session;
+const TransactionScan = @import("open_transaction.zig").TransactionScan;
+const Open = transaction_calls.Open;
 const TableInfo = table_info.TableInfo;
 const assert = std.debug.assert;
 const gpa = connection_module.gpa;
@@ -28,20 +34,63 @@ const KeySource = struct {
     table: *const TableInfo,
     view: reader.View,
     keys: plan_module.CellIterator,
+    /// Set inside of a transaction, which sees its own writes and notes what it reads.
+    transaction: ?*OpenTransaction,
 
-    pub fn next(source: *KeySource) error{Corrupt}!?RowRef {
+    pub fn next(source: *KeySource) open_transaction.Error!?RowRef {
         const column = &source.table.columns[source.table.primary_key];
         while (source.keys.next()) |padded| {
             const cell = transaction.keyCell(column, padded);
             const key: pk_map.Key = .of(@intCast(source.table.id), cell);
-            const row = try reader.find(source.region, source.table, key, source.view);
+            const row = if (source.transaction) |open|
+                try open.get(source.table, key)
+            else
+                try reader.find(source.region, source.table, key, source.view);
             if (row) |found| return found;
         }
         return null;
     }
 };
 
-const Source = union(enum) { none, keys: KeySource, scan: reader.Scan };
+/// The rows of a transaction: those of a source below, shown to views if the plan asks for it.
+fn Within(comptime Rows: type) type {
+    return struct {
+        rows: Rows,
+        open: *Open,
+        table: *const TableInfo,
+        views: bool,
+
+        pub fn next(source: *@This()) Error!?RowRef {
+            const row = try source.rows.next() orelse return null;
+            return if (source.views) try source.open.show(source.table, row) else row;
+        }
+    };
+}
+
+/// The rows of some primary keys, as a transaction sees them.
+const OwnKeySource = struct {
+    open: *Open,
+    table: *const TableInfo,
+    keys: plan_module.CellIterator,
+
+    fn next(source: *OwnKeySource) Error!?RowRef {
+        const column = &source.table.columns[source.table.primary_key];
+        while (source.keys.next()) |padded| {
+            const cell = transaction.keyCell(column, padded);
+            const row = try source.open.find(source.table, .of(@intCast(source.table.id), cell));
+            if (row) |found| return found;
+        }
+        return null;
+    }
+};
+
+const Source = union(enum) {
+    none,
+    keys: KeySource,
+    scan: reader.Scan,
+    own_keys: Within(OwnKeySource),
+    own_scan: Within(TransactionScan),
+};
 
 const Query = struct {
     /// 0 until the first batch has left rows for a second one.
@@ -129,15 +178,24 @@ pub fn open(connection: *Connection, transaction_number: u32, size: u32) Error!u
         return err;
     };
     errdefer release(connection, query);
-    try begin(connection, query, table);
+    const inner = try transactionOf(connection, query);
+    if (inner) |open_one| try open_one.enter();
+    defer if (inner) |open_one| open_one.leave();
+    try begin(connection, query, table, inner);
     if (try fill(connection, query)) {
         release(connection, query);
         return 0;
     }
+    if (query.session) |session| session.rest();
     query.number = queries.next;
     queries.next = queries.next % std.math.maxInt(i32) + 1;
     queries.open.appendAssumeCapacity(query);
     return query.number;
+}
+
+fn transactionOf(connection: *Connection, query: *const Query) Error!?*OpenTransaction {
+    if (query.transaction_number == 0) return null;
+    return (try connection.transactions.find(connection, query.transaction_number)).inner;
 }
 
 /// Puts the next batch into the output. False if it is the last one; the query is closed then.
@@ -145,7 +203,17 @@ pub fn next(connection: *Connection, number: u32) Error!bool {
     const at = try connection.queries.indexOf(connection, number);
     const query = connection.queries.open.items[at];
     errdefer closeAt(connection, at);
-    if (!try fill(connection, query)) return true;
+    const inner = try transactionOf(connection, query);
+    if (inner) |open_one| try open_one.enter();
+    defer if (inner) |open_one| open_one.leave();
+    if (query.session) |session| if (!session.resumePin()) {
+        connection.detail.set("memory ran out, and the search waited for its next rows", .{});
+        return error.SnapshotRevoked;
+    };
+    if (!try fill(connection, query)) {
+        if (query.session) |session| session.rest();
+        return true;
+    }
     closeAt(connection, at);
     return false;
 }
@@ -173,22 +241,29 @@ fn release(connection: *Connection, query: *Query) void {
 }
 
 /// Takes the snapshot and chooses where rows come from.
-fn begin(connection: *Connection, query: *Query, table: *const TableInfo) Error!void {
+fn begin(
+    connection: *Connection,
+    query: *Query,
+    table: *const TableInfo,
+    inner: ?*OpenTransaction,
+) Error!void {
     const region = connection.region();
     const cursor = query.cursor;
     const plan = &cursor.plan;
-    if (query.transaction_number == 0 and plan.flags.handles) {
+    if (inner == null and plan.flags.handles) {
         connection.detail.set("views of rows exist within transactions only", .{});
         return error.BadArgument;
     }
-    const view = if (query.transaction_number != 0)
-        (try connection.transactions.find(connection, query.transaction_number)).view
-    else view: {
+    const view: reader.View = if (inner) |open_one| .{
+        .snapshot = open_one.snapshot,
+    } else view: {
         const session = try connection.takeSession();
         query.session = session;
         session.pin();
-        break :view reader.View{ .snapshot = reader.snapshotNow(region) };
+        break :view .{ .snapshot = reader.snapshotNow(region) };
     };
+    if (inner) |open_one| try join(query, table, open_one);
+    connection.control.result_has_handles = @intFromBool(plan.flags.handles);
     if (!cursor.needsSource()) return;
     query.source = switch (plan.route) {
         .empty => .none,
@@ -197,13 +272,46 @@ fn begin(connection: *Connection, query: *Query, table: *const TableInfo) Error!
             .table = table,
             .view = view,
             .keys = plan.keys(),
+            .transaction = inner,
         } },
-        .full_scan => .{ .scan = .init(region, table, view) },
+        .full_scan => if (inner) |open_one|
+            .{ .transaction_scan = open_one.scan(table) }
+        else
+            .{ .scan = .init(region, table, view) },
         .index_exact_match, .index_range_scan => {
             connection.detail.set("this version has no secondary indexes", .{});
             return error.NotSupported;
         },
     };
+}
+
+/// Tells a transaction what a query of it looks at, for validation.
+fn join(query: *Query, table: *const TableInfo, inner: *OpenTransaction) Error!void {
+    const plan = &query.cursor.plan;
+    if (plan.flags.handles) {
+        if (inner.buffer.hasTable(table)) {
+            // Its own rows stand in private memory: no place in the region names them.
+            plan.flags.handles = false;
+        } else inner.has_views = true;
+    }
+    if (inner.options.read_only or plan.route == .empty) return;
+    // The keys of a look-up are noted one by one.
+    if (plan.route == .primary_key_lookup) return;
+    const arena = inner.arena.allocator();
+    const blob = try arena.alignedAlloc(u8, .@"8", plan.blob.len);
+    @memcpy(blob, plan.blob);
+    const kept = try arena.create(plan_module.Plan);
+    var reason: []const u8 = "";
+    kept.* = plan_module.Plan.decode(blob, table, &reason) catch unreachable; // decoded before
+    var columns = if (plan.flags.count_only) 0 else plan.projection;
+    if (columns == 0 and !plan.flags.count_only) columns = table.allColumns();
+    for (kept.clauses) |*clause| columns |= @as(u64, 1) << @intCast(clause.column);
+    for (kept.sorts) |*sort| columns |= @as(u64, 1) << @intCast(sort.column);
+    try inner.notePredicate(.{
+        .table = table,
+        .filter = try Filter.compile(arena, kept, table),
+        .columns = columns,
+    });
 }
 
 const NoRows = struct {
@@ -214,14 +322,24 @@ const NoRows = struct {
 
 /// Fills the output. True if nothing is left.
 fn fill(connection: *Connection, query: *Query) Error!bool {
+    if (query.transaction_number == 0) return fillOutput(connection, query);
+    const within = try connection.transactions.find(connection, query.transaction_number);
+    try within.enter();
+    defer within.leave();
+    const is_done = try fillOutput(connection, query);
+    // What the next batch needs must stay where it is.
+    if (!is_done) within.inner.has_views = true;
+    return is_done;
+}
+
+fn fillOutput(connection: *Connection, query: *Query) Error!bool {
     const options: executor.Options = .{ .handle_base = @intFromPtr(connection.region().base) };
     const cursor = query.cursor;
     const output = connection.output;
     var none: NoRows = .{};
     const batch = try switch (query.source) {
         .none => cursor.fill(&none, output, options),
-        .keys => |*source| cursor.fill(source, output, options),
-        .scan => |*source| cursor.fill(source, output, options),
+        inline else => |*source| cursor.fill(source, output, options),
     };
     const control = connection.control;
     control.result_rows = batch.rows;

@@ -64,7 +64,7 @@ pub const Scratch = struct {
     }
 };
 
-fn keyOfInput(connection: *Connection, table: *const TableInfo) Error!Key {
+pub fn keyOfInput(connection: *Connection, table: *const TableInfo) Error!Key {
     const cell = try row_input.readKey(table, connection.input, &connection.detail);
     return Key.of(@intCast(table.id), cell);
 }
@@ -75,6 +75,8 @@ pub fn get(connection: *Connection, transaction_number: u32, table_id: u32) Erro
     const key = try keyOfInput(connection, table);
     if (transaction_number != 0) {
         const open = try connection.transactions.find(connection, transaction_number);
+        try open.enter();
+        defer open.leave();
         const row = try open.find(table, key) orelse return false;
         copyOut(connection, table, row);
         return true;
@@ -107,6 +109,8 @@ pub fn has(connection: *Connection, transaction_number: u32, table_id: u32) Erro
     const key = try keyOfInput(connection, table);
     if (transaction_number != 0) {
         const open = try connection.transactions.find(connection, transaction_number);
+        try open.enter();
+        defer open.leave();
         return try open.find(table, key) != null;
     }
     const session = try connection.takeSession();
@@ -116,12 +120,27 @@ pub fn has(connection: *Connection, transaction_number: u32, table_id: u32) Erro
     return try reader.find(connection.region(), table, key, .latest) != null;
 }
 
+/// What `view` returns for a row that the transaction has written itself: its record is in the output.
+/// No payload stands there, because the region begins with its header.
+const view_in_output = 1;
+
 /// The place of the row's payload in the region, in units of 8 bytes; 0 if there is no row.
 pub fn view(connection: *Connection, transaction_number: u32, table_id: u32) Error!f64 {
     const table = try connection.table(table_id);
     const key = try keyOfInput(connection, table);
     const open = try connection.transactions.find(connection, transaction_number);
-    return open.viewOf(table, key);
+    try open.enter();
+    defer open.leave();
+    try open.enter();
+    defer open.leave();
+    const row = try open.find(table, key) orelse return 0;
+    if (row.version == 0) {
+        copyOut(connection, table, row);
+        return view_in_output;
+    }
+    open.inner.has_views = true;
+    const base = @intFromPtr(connection.region().base);
+    return @floatFromInt((@intFromPtr(row.payload) - base) / 8);
 }
 
 pub fn count(connection: *Connection, table_id: u32) Error!u64 {
@@ -157,11 +176,7 @@ pub fn write(
         },
         else => unreachable, // They have no record.
     };
-    if (transaction_number != 0) {
-        const open = try connection.transactions.find(connection, transaction_number);
-        return open.write(&one);
-    }
-    try writeAlone(connection, &one);
+    try writeOne(connection, transaction_number, &one);
 }
 
 fn writeOf(table: *const TableInfo, operation: Operation, image: RowRef) Write {
@@ -189,11 +204,8 @@ pub fn delete(connection: *Connection, transaction_number: u32, table_id: u32) E
     const table = try connection.table(table_id);
     const key = try keyOfInput(connection, table);
     const one: Write = .{ .table = table, .operation = .delete, .key = key };
-    const outcome = if (transaction_number != 0) outcome: {
-        const open = try connection.transactions.find(connection, transaction_number);
-        break :outcome open.write(&one);
-    } else writeAlone(connection, &one);
-    outcome catch |err| return if (err == error.NotFound) false else err;
+    writeOne(connection, transaction_number, &one) catch |err|
+        return if (err == error.NotFound) false else err;
     return true;
 }
 
@@ -214,11 +226,7 @@ pub fn apply(
         .key = key,
         .expressions = try expressionsOf(connection, table, bytes),
     };
-    if (transaction_number != 0) {
-        const open = try connection.transactions.find(connection, transaction_number);
-        return open.write(&one);
-    }
-    try writeAlone(connection, &one);
+    try writeOne(connection, transaction_number, &one);
 }
 
 fn expressionsOf(
@@ -256,7 +264,13 @@ fn expressionsOf(
     return expressions;
 }
 
-fn writeAlone(connection: *Connection, one: *const Write) Error!void {
+fn writeOne(connection: *Connection, transaction_number: u32, one: *const Write) Error!void {
+    if (transaction_number != 0) {
+        const open = try connection.transactions.find(connection, transaction_number);
+        try open.enter();
+        defer open.leave();
+        return open.write(one);
+    }
     const session = try connection.takeSession();
     defer connection.releaseSession(session);
     const outcome = try statement.write(session, one);
@@ -343,6 +357,8 @@ pub fn writeRecords(
     try collector.finish();
     if (transaction_number != 0) {
         const open = try connection.transactions.find(connection, transaction_number);
+        try open.enter();
+        defer open.leave();
         for (writes, 0..) |*one, i| {
             connection.control.failed_index = @intCast(i);
             try open.write(one);

@@ -23,6 +23,7 @@ const participants = @import("participants.zig");
 const region_file = @import("region_file.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const engine_module = @import("engine.zig");
+const OwnRows = @import("own_rows.zig").OwnRows;
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const Engine = engine_module.Engine;
 const assert = std.debug.assert;
@@ -47,6 +48,7 @@ pub const Store = struct {
     participant: participants.Participant,
     catalogue: Catalogue,
     engine: Engine,
+    own_rows: OwnRows,
     /// Lock byte 1 excludes other processes only.
     declaring: ProcessMutex,
 
@@ -116,6 +118,7 @@ pub const Store = struct {
         _ = store.participant.recoverDead(recovery);
         store.catalogue = .init(region, gpa);
         store.declaring = .{};
+        store.own_rows = .{ .bytes = store.file.privateBytes() };
         store.engine.start(region, gpa, &store.participant) catch |err| return switch (err) {
             error.ThreadFailed => {
                 detail.set("cannot start the maintenance thread", .{});
@@ -192,7 +195,7 @@ fn prepareDirectory(
     if (os.statPath(&directory)) |info| {
         if (info.isDirectory()) return;
         detail.set("\"{s}\" is not a directory", .{directory.slice()});
-        return error.BadArgument;
+        return error.IoError;
     } else |err| if (err != error.NotExist) {
         return lock_file.osError(err, "examine", &directory, detail);
     }

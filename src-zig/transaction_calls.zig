@@ -1,24 +1,20 @@
-//! Transactions of several statements, as a connection has them.
-//!
-//! A read-only transaction is a session with a pin and a position: it sees the state after every
-//! transaction up to that position, waits for those that are not decided yet, and never fails by
-//! what others do. Rows it finds stay where they are until it ends.
+//! Transactions of several statements, as a connection has them: numbers for open transactions, and
+//! what became of them in words.
 
 const std = @import("std");
 const connection_module = @import("connection.zig");
+const open_transaction = @import("open_transaction.zig");
 const pk_map = @import("pk_map.zig");
-const reader = @import("reader.zig");
+const row_calls = @import("row_calls.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
 const transaction = @import("transaction.zig");
-const commit_ring = @import("commit_ring.zig");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
 const Key = pk_map.Key;
+const OpenTransaction = open_transaction.OpenTransaction;
 const RowRef = row_module.RowRef;
-const Session = @import("session.zig").Session;
 const TableInfo = table_info.TableInfo;
-const assert = std.debug.assert;
 const gpa = connection_module.gpa;
 
 /// Flags of `aero_transaction_begin`.
@@ -27,28 +23,45 @@ pub const TransactionFlags = packed struct(u32) {
     read_only: bool = false,
     /// It sees the state of a moment ago, and waits for nobody.
     relaxed: bool = false,
-    reserved: u30 = 0,
+    /// Others do not start commits while it runs, for as long as their patience lasts.
+    exclusive: bool = false,
+    reserved: u29 = 0,
 };
 
-/// One open transaction.
+/// One open transaction, and the places it can go back to.
 pub const Open = struct {
     connection: *Connection,
-    session: *Session,
-    view: reader.View,
+    inner: *OpenTransaction,
+    savepoints: std.ArrayList(usize) = .empty,
 
+    /// The row of a key as the transaction sees it. Call between `enter` and `leave`.
     pub fn find(open: *Open, table: *const TableInfo, key: Key) Error!?RowRef {
-        return reader.find(open.connection.region(), table, key, open.view);
+        return open.inner.get(table, key);
     }
 
-    pub fn viewOf(open: *Open, table: *const TableInfo, key: Key) Error!f64 {
-        const row = try open.find(table, key) orelse return 0;
-        const base = @intFromPtr(open.connection.region().base);
-        return @floatFromInt((@intFromPtr(row.payload) - base) / 8);
+    pub fn enter(open: *Open) Error!void {
+        open.inner.enter() catch |err| {
+            if (err == error.SnapshotRevoked) open.connection.detail.set(
+                "memory ran out, and the oldest snapshots that nothing ran in were given up",
+                .{},
+            );
+            return err;
+        };
+    }
+
+    pub fn leave(open: *Open) void {
+        open.inner.leave();
     }
 
     pub fn write(open: *Open, one: *const transaction.Write) Error!void {
-        _ = one;
-        return notYet(open.connection);
+        if (open.inner.options.read_only) {
+            open.connection.detail.set("the transaction only reads", .{});
+            return error.ReadOnly;
+        }
+        try open.enter();
+        defer open.leave();
+        const outcome = try open.inner.write(one);
+        try row_calls.check(open.connection, one, outcome);
     }
 };
 
@@ -63,7 +76,8 @@ pub const Transactions = struct {
 
     pub fn deinit(self: *Transactions, connection: *Connection) void {
         while (self.list.items.len > 0) {
-            end(connection, self.list.items[0].number) catch unreachable;
+            const entry = self.list.items[0];
+            end(connection, entry.open, entry.number);
         }
         self.list.deinit(gpa);
     }
@@ -87,69 +101,110 @@ pub fn begin(connection: *Connection, flags: TransactionFlags) Error!u32 {
         });
         return error.TooManyTransactions;
     }
+    if (!flags.read_only) try connection.refuseReadOnly();
     try transactions.list.ensureUnusedCapacity(gpa, 1);
     const open = try gpa.create(Open);
     errdefer gpa.destroy(open);
     const session = try connection.takeSession();
-    session.pin();
-    // The pin comes first: nothing that the position shows is recycled from here on.
-    const region = connection.region();
-    const position = if (flags.relaxed)
-        commit_ring.drainedPosition(region)
-    else
-        reader.snapshotNow(region);
-    open.* = .{
-        .connection = connection,
-        .session = session,
-        .view = .{ .snapshot = position },
-    };
+    errdefer connection.releaseSession(session);
+    const inner = try OpenTransaction.begin(session, gpa, .{
+        .read_only = flags.read_only,
+        .relaxed = flags.relaxed,
+        .exclusive = flags.exclusive,
+    });
+    open.* = .{ .connection = connection, .inner = inner };
     const number = transactions.next;
     transactions.next = transactions.next % std.math.maxInt(i32) + 1;
     transactions.list.appendAssumeCapacity(.{ .number = number, .open = open });
     return number;
 }
 
+/// Commits, and ends the transaction whatever comes of it.
 pub fn commit(connection: *Connection, number: u32) Error!void {
-    return end(connection, number);
+    const open = try connection.transactions.find(connection, number);
+    defer end(connection, open, number);
+    switch (try open.inner.commit()) {
+        .committed => |position| connection.control.position = @floatFromInt(position),
+        .conflict => {
+            describe(connection, open.inner.conflict);
+            return error.SerializationFailure;
+        },
+    }
+}
+
+/// Says what another transaction has changed.
+fn describe(connection: *Connection, conflict: open_transaction.Conflict) void {
+    const detail = &connection.detail;
+    switch (conflict) {
+        .none => detail.set("another transaction came first", .{}),
+        .predicate => |table| detail.set(
+            "another transaction changed what a search of table \"{s}\" has read",
+            .{table.name()},
+        ),
+        .row => |row| {
+            const name = row.table.name();
+            const column = &row.table.columns[row.table.primary_key];
+            const cell = row.key.cell;
+            switch (column.kind) {
+                .int32 => detail.set("another transaction changed row {d} of table \"{s}\"", .{
+                    std.mem.readInt(i32, cell[0..4], .little), name,
+                }),
+                .int64 => detail.set("another transaction changed row {d} of table \"{s}\"", .{
+                    std.mem.readInt(i64, cell[0..8], .little), name,
+                }),
+                else => detail.set("another transaction changed row \"{s}\" of table \"{s}\"", .{
+                    cell[2..], name,
+                }),
+            }
+        },
+    }
 }
 
 pub fn abort(connection: *Connection, number: u32) Error!void {
-    return end(connection, number);
-}
-
-pub fn savepoint(connection: *Connection, number: u32) Error!u32 {
-    _ = try connection.transactions.find(connection, number);
-    return notYet(connection);
-}
-
-pub fn rollbackTo(connection: *Connection, number: u32, place: u32) Error!void {
-    _ = place;
-    _ = try connection.transactions.find(connection, number);
-    return notYet(connection);
-}
-
-pub fn lock(connection: *Connection, number: u32, table_id: u32) Error!void {
-    _ = try connection.transactions.find(connection, number);
-    _ = try connection.table(table_id);
-    return notYet(connection);
-}
-
-fn notYet(connection: *Connection) Error {
-    connection.detail.set("this version writes in transactions of one statement only", .{});
-    return error.NotSupported;
-}
-
-fn end(connection: *Connection, number: u32) Error!void {
     const open = try connection.transactions.find(connection, number);
+    end(connection, open, number);
+}
+
+/// Marks a place in the transaction. Returns its number, which is at least 1.
+pub fn savepoint(connection: *Connection, number: u32) Error!u32 {
+    const open = try connection.transactions.find(connection, number);
+    try open.savepoints.append(gpa, open.inner.buffer.savepoint());
+    return @intCast(open.savepoints.items.len);
+}
+
+/// Takes back what was written since a savepoint. It stays; later ones are gone.
+pub fn rollbackTo(connection: *Connection, number: u32, place: u32) Error!void {
+    const open = try connection.transactions.find(connection, number);
+    if (place == 0 or place > open.savepoints.items.len) {
+        connection.detail.set("the transaction has no savepoint {d}", .{place});
+        return error.BadArgument;
+    }
     connection.queries.closeOf(connection, number);
-    open.session.unpin();
-    connection.releaseSession(open.session);
+    open.inner.buffer.rollbackTo(open.savepoints.items[place - 1]);
+    open.savepoints.shrinkRetainingCapacity(place);
+}
+
+/// Queues for the row of the key in the input.
+pub fn lock(connection: *Connection, number: u32, table_id: u32) Error!void {
+    const open = try connection.transactions.find(connection, number);
+    const table = try connection.table(table_id);
+    const key = try row_calls.keyOfInput(connection, table);
+    try open.enter();
+    defer open.leave();
+    try open.inner.lock(key);
+}
+
+fn end(connection: *Connection, open: *Open, number: u32) void {
+    connection.queries.closeOf(connection, number);
+    const session = open.inner.session;
+    open.inner.destroy();
+    open.savepoints.deinit(gpa);
     gpa.destroy(open);
+    connection.releaseSession(session);
     const list = &connection.transactions.list;
     for (list.items, 0..) |entry, i| {
         if (entry.number != number) continue;
         _ = list.swapRemove(i);
         return;
     }
-    unreachable; // `find` has found it.
 }
