@@ -71,7 +71,6 @@ export {
   type RetryOptions,
   Transaction,
   type TransactionOptions,
-  type TransactionState,
   TransactionTable,
 } from "./lib/transaction.ts";
 export type { RowView } from "./lib/row_view.ts";

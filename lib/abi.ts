@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 8627130399841435;
+export const abiHash = 3369528046841086;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -159,6 +159,7 @@ export const Control = {
   error_detail_length: 72,
   failed_index: 76,
   catalogue_version: 80,
+  result_has_handles: 84,
   error_detail: 88,
 } as const;
 

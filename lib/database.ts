@@ -211,13 +211,15 @@ export class Aerostore implements Disposable {
    * After a conflict with another transaction the function runs again, so it should change nothing
    * but the database. If it throws, the transaction is aborted and the error passed on.
    *
-   * @param run The function. It must not be asynchronous.
+   * @param run The function. It may be asynchronous: the transaction then ends when its promise is
+   * settled, and stays open while it waits.
    * @param options See {@linkcode RetryOptions}.
-   * @returns What the function returns. Row views in it have expired: copy by `toObject()`.
+   * @returns What the function returns, or a promise of it. Row views in it have expired: copy by `toObject()`.
    * @throws {AerostoreError} With `serialization_failure` after too many conflicts.
    */
   transaction<T>(run: (transaction: Transaction) => T, options: RetryOptions = {}): T {
-    return runTransaction(() => this.begin(options), run, options.retriesMax ?? 100);
+    const begin = (exclusive: boolean): Transaction => this.#begin(options, exclusive);
+    return runTransaction(begin, run, options.retriesMax ?? 100);
   }
 
   /**
@@ -227,7 +229,11 @@ export class Aerostore implements Disposable {
    * @throws {AerostoreError} With `too_many_transactions` if all slots of the region are taken.
    */
   begin(options: TransactionOptions = {}): Transaction {
-    const transaction = new Transaction(this.#transactionHost, options);
+    return this.#begin(options, false);
+  }
+
+  #begin(options: TransactionOptions, exclusive: boolean): Transaction {
+    const transaction = new Transaction(this.#transactionHost, options, exclusive);
     this.#transactions.add(transaction);
     return transaction;
   }

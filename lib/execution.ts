@@ -64,28 +64,36 @@ export class QueryContext {
   }
 }
 
+/** The transaction that queries run in. */
+export interface TransactionScope {
+  /** Its number. */
+  readonly id: number;
+  /** Whether it was committed or aborted. */
+  readonly ended: boolean;
+  /** How long views that are made now live. */
+  readonly scope: ViewScope;
+}
+
 /** Runs the queries of one table, each in a transaction of its own or all in one. */
 export class TableExecutor implements QueryExecutor {
   readonly dialect: Dialect;
   readonly #context: QueryContext;
-  readonly #transaction: number;
-  readonly #scope: ViewScope | undefined;
+  readonly #transaction: TransactionScope | undefined;
 
   /**
    * @param context What the queries of the table share.
    * @param dialect Whose rules the queries follow.
-   * @param transaction The number of the transaction, and how long its row views live. Default: a
+   * @param transaction The transaction that they all belong to. Default: a
    * transaction of its own for each query, whose rows are plain objects.
    */
   constructor(
     context: QueryContext,
     dialect: Dialect,
-    transaction?: { readonly id: number; readonly scope: ViewScope },
+    transaction?: TransactionScope,
   ) {
     this.#context = context;
     this.dialect = dialect;
-    this.#transaction = transaction?.id ?? 0;
-    this.#scope = transaction?.scope;
+    this.#transaction = transaction;
   }
 
   /** The table, as the planner sees it. */
@@ -145,7 +153,7 @@ export class TableExecutor implements QueryExecutor {
       }
       yield* rows;
     } finally {
-      if (more > 0 && !connection.closed && this.#scope?.ended !== true) {
+      if (more > 0 && !connection.closed && this.#transaction?.ended !== true) {
         connection.queryClose(cursor);
       }
     }
@@ -160,7 +168,7 @@ export class TableExecutor implements QueryExecutor {
     this.#check();
     const { connection } = this.#context.handle;
     const size = query.encode(connection.input.u8, args, flags, limitMax);
-    const cursor = connection.queryOpen(this.#transaction, size);
+    const cursor = connection.queryOpen(this.#transaction?.id ?? 0, size);
     if (cursor < 0) throw connection.error(cursor, this.#attempt());
     return cursor;
   }
@@ -170,9 +178,17 @@ export class TableExecutor implements QueryExecutor {
     const { handle } = this.#context;
     const { output, resultRows } = handle.connection;
     const rows: unknown[] = [];
-    if (this.#scope !== undefined && this.#givesViews(query)) {
-      for (let i = 0; i < resultRows; i++) {
-        rows.push(handle.viewAt(output.f64[i] ?? 0, this.#scope));
+    const scope = this.#transaction?.scope;
+    if (scope !== undefined && this.#givesViews(query)) {
+      if (handle.connection.resultHasHandles) {
+        for (let i = 0; i < resultRows; i++) rows.push(handle.viewAt(output.f64[i] ?? 0, scope));
+      } else {
+        const copy = handle.copyOutput(handle.connection.resultBytes);
+        let at = 0;
+        for (let i = 0; i < resultRows; i++) {
+          rows.push(handle.viewOf(copy, at + firstRecordHandle, scope));
+          at += (copy.u32[at * 2] ?? 0) / 8;
+        }
       }
     } else {
       const decode = this.#context.decoderOf(query.query.fields);
@@ -187,12 +203,12 @@ export class TableExecutor implements QueryExecutor {
 
   /** Whether the rows are views: those of a transaction are, unless columns were selected. */
   #givesViews(query: CompiledQuery): boolean {
-    return this.#scope !== undefined && query.query.fields === null;
+    return this.#transaction !== undefined && query.query.fields === null;
   }
 
   #check(): void {
     this.#context.handle.connection.check();
-    if (this.#scope?.ended !== true) return;
+    if (this.#transaction?.ended !== true) return;
     throw new AerostoreError(
       "transaction_closed",
       `Cannot ${this.#attempt()}: the transaction has ended`,

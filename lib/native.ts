@@ -208,6 +208,11 @@ export class Connection {
     return this.#control.view.getUint32(Control.result_bytes, true);
   }
 
+  /** Whether the rows of the last query are handles; records otherwise. */
+  get resultHasHandles(): boolean {
+    return this.#control.view.getUint32(Control.result_has_handles, true) === 1;
+  }
+
   /**
    * Puts bytes into the input buffer.
    *

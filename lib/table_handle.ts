@@ -7,7 +7,8 @@
  */
 
 import { AerostoreError, quote } from "./errors.ts";
-import { type ColumnLayout, columnOf, type TableLayout } from "./layout.ts";
+import { type ColumnLayout, type TableLayout, unknownColumn } from "./layout.ts";
+import { Memory } from "./memory.ts";
 import type { Connection } from "./native.ts";
 import {
   encodeKey,
@@ -26,10 +27,15 @@ import {
   type RowViewClass,
   type ViewScope,
 } from "./row_view.ts";
-import { type ColumnValue, refusal } from "./values.ts";
+import { refusal } from "./values.ts";
 
 /** The operations of `apply` and their numbers. */
-const operations: Readonly<Record<string, number>> = { increment: 1, min: 2, max: 3, multiply: 4 };
+const operations: ReadonlyMap<string, number> = new Map([
+  ["increment", 1],
+  ["min", 2],
+  ["max", 3],
+  ["multiply", 4],
+]);
 
 /** Bytes that the key takes before the operations of `apply`. */
 const applyKeySize = 72;
@@ -39,6 +45,8 @@ export const firstRecordHandle = recordHeaderSize / 8;
 
 /** Windows of the region have 2^27 units of 8 bytes. */
 const windowShift = 2 ** 27;
+/** What the library answers for a row that the transaction wrote itself: its record is in the output. */
+const viewInOutput = 1;
 
 /** One table of one open database. */
 export class TableHandle {
@@ -77,7 +85,10 @@ export class TableHandle {
     connection.check();
     if (!encodeKey(this.layout, connection.input, 0, key)) return undefined;
     const result = connection.rowGet(transaction, this.#id);
-    if (result > 0) return this.decode(connection.output, firstRecordHandle);
+    if (result > 0) {
+      const known = typeof key === "string" ? key : undefined;
+      return this.decode(connection.output, firstRecordHandle, known);
+    }
     if (result === 0) return undefined;
     throw connection.error(result, `get row ${quote(key)} of ${quote(this.layout.name)}`);
   }
@@ -88,6 +99,10 @@ export class TableHandle {
     connection.check();
     if (!encodeKey(this.layout, connection.input, 0, key)) return undefined;
     const handle = connection.rowView(transaction, this.#id);
+    if (handle === viewInOutput) {
+      const size = connection.output.u32[0] ?? 0;
+      return this.viewOf(this.copyOutput(size), firstRecordHandle, scope);
+    }
     if (handle > 0) return this.viewAt(handle, scope);
     if (handle === 0) return undefined;
     throw connection.error(handle, `get row ${quote(key)} of ${quote(this.layout.name)}`);
@@ -100,10 +115,31 @@ export class TableHandle {
    * @param scope How long the view lives.
    */
   viewAt(handle: number, scope: ViewScope): RowView<PlainRow> {
-    this.#viewClass ??= makeViewClass(this.layout);
     const window = Math.floor(handle / windowShift);
     const memory = this.connection.window(window);
-    return new this.#viewClass(memory, handle - window * windowShift, scope);
+    return this.viewOf(memory, handle - window * windowShift, scope);
+  }
+
+  /**
+   * Returns a view of the row in some memory.
+   *
+   * @param memory The memory.
+   * @param handle The offset of the payload in it, in units of 8 bytes.
+   * @param scope How long the view lives.
+   */
+  viewOf(memory: Memory, handle: number, scope: ViewScope): RowView<PlainRow> {
+    this.#viewClass ??= makeViewClass(this.layout);
+    return new this.#viewClass(memory, handle, scope);
+  }
+
+  /**
+   * Copies records out of the output buffer: rows that the transaction has written itself stand
+   * nowhere in the region yet.
+   *
+   * @param size Bytes from the start of the buffer.
+   */
+  copyOutput(size: number): Memory {
+    return new Memory(this.connection.output.u8.slice(0, size).buffer);
   }
 
   /** Returns whether there is a row of `key`. */
@@ -189,22 +225,20 @@ export class TableHandle {
     const { connection, layout } = this;
     connection.check();
     const { input } = connection;
-    const attempt = `apply changes to row ${quote(key)} of ${quote(layout.name)}`;
-    const expressions = readChanges(layout, changes, attempt);
-    let at = applyKeySize + 8;
-    input.u8.fill(0, 0, at + expressions.length * 16);
-    input.u32[applyKeySize / 4] = expressions.length;
-    for (const { column, operation, operand } of expressions) {
-      input.u8[at] = column.id;
-      input.u8[at + 1] = operation;
-      encodeOperand(input, at + 8, column, operand);
-      at += 16;
-    }
+    const size = writeChanges(layout, input, changes);
     if (!encodeKey(layout, input, 0, key)) {
-      throw new AerostoreError("not_found", `Cannot ${attempt}: no key is as long`);
+      throw new AerostoreError(
+        "not_found",
+        `Cannot apply changes to row ${quote(key)} of ${quote(layout.name)}: no key is as long`,
+      );
     }
-    const result = connection.rowApply(transaction, this.#id, at);
-    if (result < 0) throw connection.error(result, attempt);
+    const result = connection.rowApply(transaction, this.#id, size);
+    if (result < 0) {
+      throw connection.error(
+        result,
+        `apply changes to row ${quote(key)} of ${quote(layout.name)}`,
+      );
+    }
   }
 
   /** Locks the row of `key` until the transaction ends. */
@@ -228,49 +262,81 @@ export class TableHandle {
   }
 }
 
-/** One operation of `apply`. */
-interface Expression {
-  readonly column: ColumnLayout;
-  readonly operation: number;
-  readonly operand: ColumnValue;
-}
-
-function readChanges(layout: TableLayout, changes: unknown, attempt: string): Expression[] {
-  const expressions: Expression[] = [];
-  for (const [name, change] of entriesOf(changes, attempt)) {
-    const column = columnOf(layout, name, attempt);
-    if (!isNumeric(column) || column === layout.primaryKey) {
-      throw new AerostoreError(
-        "type_mismatch",
-        `Cannot ${attempt}: column ${quote(name)} is ` +
-          (column === layout.primaryKey ? "the primary key" : `${column.kind}, not a number`),
-      );
-    }
-    for (const [operationName, value] of entriesOf(change, attempt)) {
-      const operation = operations[operationName];
-      if (operation === undefined) {
-        throw new AerostoreError(
-          "bad_argument",
-          `Cannot ${attempt}: there is no operation ${quote(operationName)}, only ` +
-            Object.keys(operations).join(", "),
-        );
+/**
+ * Writes the operations of `apply` behind the place of the key; returns where they end.
+ *
+ * Programs count by this, so it makes nothing but what an error needs.
+ */
+function writeChanges(layout: TableLayout, input: Memory, changes: unknown): number {
+  let at = applyKeySize + 8;
+  let count = 0;
+  checkObject(layout, changes);
+  for (const name in changes) {
+    const change: unknown = changes[name];
+    const column = numericColumn(layout, name);
+    checkObject(layout, change);
+    for (const operationName in change) {
+      const operand = change[operationName];
+      const operation = operations.get(operationName);
+      if (operation === undefined) throw unknownOperation(layout, operationName);
+      if (operand === undefined) continue;
+      if (!isOperand(column, operand)) {
+        throw refusal(attemptOf(layout), { ...column, nullable: false }, operand);
       }
-      const error = refusal(attempt, { ...column, nullable: false }, value);
-      if (error !== undefined) throw error;
-      expressions.push({ column, operation, operand: value as ColumnValue });
+      input.u32[at / 4] = column.id | (operation << 8);
+      input.u32[at / 4 + 1] = 0;
+      encodeOperand(input, at + 8, column, operand);
+      at += 16;
+      count += 1;
     }
   }
-  return expressions;
+  input.u32[applyKeySize / 4] = count;
+  input.u32[applyKeySize / 4 + 1] = 0;
+  return at;
 }
 
-function isNumeric(column: ColumnLayout): boolean {
-  return column.kind === "int32" || column.kind === "int64" || column.kind === "float64" ||
-    column.kind === "timestamp";
+/** Whether a column takes a value, without the making of an error. */
+function isOperand(column: ColumnLayout, value: unknown): value is number | bigint {
+  if (column.bigint) return typeof value === "bigint" && BigInt.asIntN(64, value) === value;
+  if (typeof value !== "number") return false;
+  if (column.kind === "int32") return value === (value | 0);
+  if (column.kind === "int64") return Number.isSafeInteger(value);
+  return column.kind === "timestamp" ? Number.isFinite(value) : !Number.isNaN(value);
 }
 
-function entriesOf(value: unknown, attempt: string): [string, unknown][] {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-    return Object.entries(value);
-  }
-  throw new AerostoreError("bad_argument", `Cannot ${attempt}: ${quote(value)} is no object`);
+function attemptOf(layout: TableLayout): string {
+  return `apply changes to a row of ${quote(layout.name)}`;
+}
+
+function numericColumn(layout: TableLayout, name: string): ColumnLayout {
+  const column = layout.columnsByName.get(name);
+  if (column === undefined) throw unknownColumn(layout, name, attemptOf(layout));
+  const { kind } = column;
+  const isNumeric = kind === "int32" || kind === "int64" || kind === "float64" ||
+    kind === "timestamp";
+  if (isNumeric && column !== layout.primaryKey) return column;
+  throw new AerostoreError(
+    "type_mismatch",
+    `Cannot ${attemptOf(layout)}: column ${quote(name)} is ` +
+      (column === layout.primaryKey ? "the primary key" : `${kind}, not a number`),
+  );
+}
+
+function checkObject(
+  layout: TableLayout,
+  value: unknown,
+): asserts value is Readonly<Record<string, unknown>> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return;
+  throw new AerostoreError(
+    "bad_argument",
+    `Cannot ${attemptOf(layout)}: ${quote(value)} is no object`,
+  );
+}
+
+function unknownOperation(layout: TableLayout, name: string): AerostoreError {
+  return new AerostoreError(
+    "bad_argument",
+    `Cannot ${attemptOf(layout)}: there is no operation ${quote(name)}, only ` +
+      [...operations.keys()].join(", "),
+  );
 }

@@ -6,7 +6,7 @@
 
 import { TransactionFlag } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
-import { type QueryContext, TableExecutor } from "./execution.ts";
+import { type QueryContext, TableExecutor, type TransactionScope } from "./execution.ts";
 import type { Connection } from "./native.ts";
 import { QueryBuilder } from "./query/builder.ts";
 import { Result } from "./result.ts";
@@ -28,6 +28,12 @@ import type { TableHandle } from "./table_handle.ts";
 export interface TransactionOptions {
   /** Whether it only reads. Such a transaction never fails by a conflict. Default: false. */
   readonly readOnly?: boolean;
+  /**
+   * What it sees: `"latest"` everything that was committed before it began, `"relaxed"` everything
+   * that was decided a moment ago, about a millisecond behind, without ever waiting for a commit
+   * that is under way. Default: `"latest"`.
+   */
+  readonly snapshot?: "latest" | "relaxed";
 }
 
 /** The options of {@linkcode Aerostore.transaction}. */
@@ -56,10 +62,8 @@ export interface TransactionHost {
  */
 export class Transaction implements Disposable {
   readonly #host: TransactionHost;
-  readonly #id: number;
-  readonly #readOnly: boolean;
-  readonly #scope: ViewScope = { ended: false };
-  readonly #savepoints = new Map<string, number>();
+  readonly #state: TransactionState;
+  #savepoints: { readonly name: string; readonly place: number }[] = [];
   readonly #tables = new Map<QueryContext, TransactionTable>();
 
   /**
@@ -67,21 +71,24 @@ export class Transaction implements Disposable {
    *
    * @param host What it needs of its database.
    * @param options See {@linkcode TransactionOptions}.
+   * @param exclusive Whether others hold their commits back meanwhile, as long as they have patience.
    */
-  constructor(host: TransactionHost, options: TransactionOptions) {
+  constructor(host: TransactionHost, options: TransactionOptions, exclusive = false) {
     const { connection } = host;
     connection.check();
-    this.#readOnly = options.readOnly ?? false;
-    const flags = this.#readOnly ? TransactionFlag.read_only : 0;
+    const readOnly = options.readOnly ?? false;
+    let flags = readOnly ? TransactionFlag.read_only : 0;
+    if (options.snapshot === "relaxed") flags |= TransactionFlag.relaxed;
+    if (exclusive) flags |= TransactionFlag.exclusive;
     const result = connection.transactionBegin(flags);
     if (result <= 0) throw connection.error(result, "begin a transaction");
     this.#host = host;
-    this.#id = result;
+    this.#state = { id: result, readOnly, ended: false, scope: { ended: false } };
   }
 
   /** Whether it was committed or aborted. */
   get ended(): boolean {
-    return this.#scope.ended;
+    return this.#state.ended;
   }
 
   /**
@@ -98,9 +105,8 @@ export class Transaction implements Disposable {
     const context = this.#host.context(table);
     let known = this.#tables.get(context);
     if (known === undefined) {
-      const state = { id: this.#id, readOnly: this.#readOnly, scope: this.#scope };
-      const executor = new TableExecutor(context, this.#host.dialect, state);
-      known = new TransactionTable(context.handle, state, executor);
+      const executor = new TableExecutor(context, this.#host.dialect, this.#state);
+      known = new TransactionTable(context.handle, this.#state, executor);
       this.#tables.set(context, known);
     }
     return known;
@@ -110,13 +116,14 @@ export class Transaction implements Disposable {
    * Makes the changes visible to everybody, at once.
    *
    * @throws {AerostoreError} With `serialization_failure` if another transaction changed what this
-   * one has read; nothing is done then, and running all of it again may succeed.
+   * one has read; the message names the row or the table. Nothing is done then, and running all of
+   * it again may succeed.
    */
   commit(): void {
     this.#check("commit");
     this.#end();
     const { connection } = this.#host;
-    const result = connection.transactionCommit(this.#id);
+    const result = connection.transactionCommit(this.#state.id);
     if (result < 0) throw connection.error(result, "commit the transaction");
   }
 
@@ -125,80 +132,92 @@ export class Transaction implements Disposable {
     this.#check("abort");
     this.#end();
     const { connection } = this.#host;
-    const result = connection.transactionAbort(this.#id);
+    const result = connection.transactionAbort(this.#state.id);
     if (result < 0) throw connection.error(result, "abort the transaction");
   }
 
   /**
    * Marks a place to return to.
    *
-   * @param name Its name; a later savepoint of the same name replaces it.
+   * @param name Its name. As in SQL, a later savepoint of the same name hides an earlier one until
+   * it is released.
    */
   savepoint(name: string): void {
     this.#check(`make savepoint ${quote(name)}`);
     const { connection } = this.#host;
-    const result = connection.transactionSavepoint(this.#id);
-    if (result < 0) throw connection.error(result, `make savepoint ${quote(name)}`);
-    this.#savepoints.delete(name);
-    this.#savepoints.set(name, result);
+    const place = connection.transactionSavepoint(this.#state.id);
+    if (place < 0) throw connection.error(place, `make savepoint ${quote(name)}`);
+    this.#savepoints.push({ name, place });
   }
 
   /**
-   * Undoes what was done since a savepoint. The savepoint stays, later ones are gone.
+   * Undoes what was done since a savepoint. The savepoint stays, later ones are gone, and so are all
+   * row views: what they showed may have been undone.
    *
    * @param name The name of the savepoint.
    * @throws {AerostoreError} With `bad_argument` if there is none of that name.
    */
   rollbackTo(name: string): void {
     const attempt = `roll back to savepoint ${quote(name)}`;
-    this.#check(attempt);
-    const savepoint = this.#savepoints.get(name);
-    if (savepoint === undefined) {
-      throw new AerostoreError("bad_argument", `Cannot ${attempt}: there is none of that name`);
-    }
+    const { place, index } = this.#findSavepoint(name, attempt);
     const { connection } = this.#host;
-    const result = connection.transactionRollbackTo(this.#id, savepoint);
+    const result = connection.transactionRollbackTo(this.#state.id, place);
     if (result < 0) throw connection.error(result, attempt);
-    let later = false;
-    for (const known of [...this.#savepoints.keys()]) {
-      if (later) this.#savepoints.delete(known);
-      if (known === name) later = true;
-    }
+    this.#savepoints.length = index + 1;
+    this.#state.scope.ended = true;
+    this.#state.scope = { ended: false };
+  }
+
+  /**
+   * Forgets a savepoint and those after it. What was done since stays done.
+   *
+   * @param name The name of the savepoint.
+   * @throws {AerostoreError} With `bad_argument` if there is none of that name.
+   */
+  release(name: string): void {
+    this.#savepoints.length = this.#findSavepoint(name, `release savepoint ${quote(name)}`).index;
+  }
+
+  #findSavepoint(name: string, attempt: string): { place: number; index: number } {
+    this.#check(attempt);
+    const index = this.#savepoints.findLastIndex((savepoint) => savepoint.name === name);
+    const found = this.#savepoints[index];
+    if (found !== undefined) return { place: found.place, index };
+    throw new AerostoreError("bad_argument", `Cannot ${attempt}: there is none of that name`);
   }
 
   /** Aborts unless it has ended; for `using`. */
   [Symbol.dispose](): void {
-    if (!this.#scope.ended) this.abort();
+    if (!this.#state.ended) this.abort();
   }
 
   #check(attempt: string): void {
     this.#host.connection.check();
-    if (!this.#scope.ended) return;
+    if (!this.#state.ended) return;
     throw new AerostoreError("transaction_closed", `Cannot ${attempt}: the transaction has ended`);
   }
 
   #end(): void {
-    this.#scope.ended = true;
+    this.#state.ended = true;
+    this.#state.scope.ended = true;
     this.#host.ended(this);
   }
 }
 
 /** What the tables of a transaction know of it. */
-export interface TransactionState {
-  /** Its number. */
-  readonly id: number;
+interface TransactionState extends TransactionScope {
   /** Whether it only reads. */
   readonly readOnly: boolean;
-  /** Ends with the transaction. */
-  readonly scope: ViewScope;
+  ended: boolean;
+  /** Replaced when views are taken back and the transaction goes on. */
+  scope: ViewScope;
 }
 
 /** A table within a transaction. Rows are views, valid until the transaction ends. */
 export class TransactionTable<C extends Columns = Columns> {
   readonly #handle: TableHandle;
   readonly #transaction: number;
-  readonly #readOnly: boolean;
-  readonly #scope: ViewScope;
+  readonly #state: TransactionState;
   readonly #executor: TableExecutor;
 
   /**
@@ -211,15 +230,14 @@ export class TransactionTable<C extends Columns = Columns> {
   constructor(handle: TableHandle, transaction: TransactionState, executor: TableExecutor) {
     this.#handle = handle;
     this.#transaction = transaction.id;
-    this.#readOnly = transaction.readOnly;
-    this.#scope = transaction.scope;
+    this.#state = transaction;
     this.#executor = executor;
   }
 
   /** Returns a view of the row of `key`, or undefined. */
   get(key: KeyOfColumns<C>): RowView<RowOfColumns<C>> | undefined {
     this.#check();
-    const view = this.#handle.view(this.#transaction, key, this.#scope);
+    const view = this.#handle.view(this.#transaction, key, this.#state.scope);
     return view as RowView<RowOfColumns<C>> | undefined;
   }
 
@@ -283,7 +301,7 @@ export class TransactionTable<C extends Columns = Columns> {
 
   #checkWrite(): void {
     this.#check();
-    if (!this.#readOnly) return;
+    if (!this.#state.readOnly) return;
     throw new AerostoreError(
       "read_only",
       `Cannot write to ${quote(this.#handle.layout.name)}: the transaction only reads`,
@@ -291,7 +309,7 @@ export class TransactionTable<C extends Columns = Columns> {
   }
 
   #check(): void {
-    if (!this.#scope.ended) return;
+    if (!this.#state.ended) return;
     throw new AerostoreError(
       "transaction_closed",
       `Cannot use ${quote(this.#handle.layout.name)}: the transaction has ended`,
@@ -299,28 +317,31 @@ export class TransactionTable<C extends Columns = Columns> {
   }
 }
 
+/** Runs before a transaction is begun again for this time: others hold their commits back. */
+const exclusiveAfter = 8;
+
+/** Begins a transaction; `exclusive` asks others to hold their commits back. */
+type Begin = (exclusive: boolean) => Transaction;
+
 /**
  * Runs a function in a transaction, again while it fails by a conflict.
  *
  * @param begin Begins a transaction.
- * @param run The function. It must not be asynchronous: the transaction ends when it returns.
+ * @param run The function. If it returns a promise, the transaction ends when that is settled.
  * @param retriesMax How often it may run again.
  * @returns What the function returned.
  */
 export function runTransaction<T>(
-  begin: () => Transaction,
+  begin: Begin,
   run: (transaction: Transaction) => T,
   retriesMax: number,
 ): T {
   for (let attempt = 0;; attempt++) {
-    const transaction = begin();
+    const transaction = begin(attempt >= exclusiveAfter);
     try {
       const result = run(transaction);
       if (isPromise(result)) {
-        throw new AerostoreError(
-          "bad_argument",
-          "Cannot run an asynchronous function in a transaction: use begin() and commit()",
-        );
+        return finishAsync(begin, run, retriesMax, attempt, transaction, result) as T;
       }
       if (!transaction.ended) transaction.commit();
       return result;
@@ -332,12 +353,39 @@ export function runTransaction<T>(
   }
 }
 
+/** The asynchronous rest of `runTransaction`, from the first promise on. */
+async function finishAsync(
+  begin: Begin,
+  run: (transaction: Transaction) => unknown,
+  retriesMax: number,
+  attempts: number,
+  first: Transaction,
+  pending: PromiseLike<unknown>,
+): Promise<unknown> {
+  let transaction = first;
+  let result: unknown = pending;
+  for (let attempt = attempts;; attempt++) {
+    try {
+      const value = await result;
+      if (!transaction.ended) transaction.commit();
+      return value;
+    } catch (error) {
+      transaction[Symbol.dispose]();
+      if (attempt >= retriesMax || !isConflict(error)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs(attempt)));
+    transaction = begin(attempt + 1 >= exclusiveAfter);
+    // A throw of the function itself is a rejection like any other.
+    result = new Promise((resolve) => resolve(run(transaction)));
+  }
+}
+
 function isConflict(error: unknown): boolean {
   return error instanceof AerostoreError &&
     (error.code === "serialization_failure" || error.code === "snapshot_revoked");
 }
 
-function isPromise(value: unknown): boolean {
+function isPromise(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value &&
     typeof value.then === "function";
 }
@@ -346,11 +394,14 @@ const sleepWord = new Int32Array(new SharedArrayBuffer(4));
 const backOffMaxMs = 50;
 
 /**
- * Sleeps longer after each conflict, by a random share, so that rivals do not meet again. The first
- * retry is at once: most conflicts are over when they are noticed.
+ * How long to wait after a conflict: longer each time, by a random share, so that rivals do not meet
+ * again. The first retry is at once: most conflicts are over when they are noticed.
  */
+function pauseMs(attempt: number): number {
+  return attempt === 0 ? 0 : Math.random() * Math.min(backOffMaxMs, 0.05 * 2 ** attempt);
+}
+
 function backOff(attempt: number): void {
-  if (attempt === 0) return;
-  const limit = Math.min(backOffMaxMs, 0.05 * 2 ** attempt);
-  Atomics.wait(sleepWord, 0, 0, Math.random() * limit);
+  const pause = pauseMs(attempt);
+  if (pause > 0) Atomics.wait(sleepWord, 0, 0, pause);
 }

@@ -38,7 +38,8 @@ pub const Control = extern struct {
     failed_index: u32 = 0,
     /// The catalogue's version as of the last call that looked at it.
     catalogue_version: u32 = 0,
-    reserved_a: u32 = 0,
+    /// 1 if the rows of the last query are handles, 0 if they are records.
+    result_has_handles: u32 = 0,
     /// What the last failed call was about, in UTF-8.
     error_detail: [status.Detail.capacity]u8 = @splat(0),
     /// Zero, so that a later version can tell "absent" from "set".

@@ -16,14 +16,11 @@ const reader = @import("reader.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
 const transaction = @import("transaction.zig");
-const transaction_calls = @import("transaction_calls.zig");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
 const Region = @import("region.zig").Region;
 const RowRef = row_module.RowRef;
 const Session = @import("session.zig").Session;
-const TransactionScan = @import("open_transaction.zig").TransactionScan;
-const Open = transaction_calls.Open;
 const TableInfo = table_info.TableInfo;
 const assert = std.debug.assert;
 const gpa = connection_module.gpa;
@@ -42,42 +39,10 @@ const KeySource = struct {
         while (source.keys.next()) |padded| {
             const cell = transaction.keyCell(column, padded);
             const key: pk_map.Key = .of(@intCast(source.table.id), cell);
-            const row = if (source.transaction) |open|
-                try open.get(source.table, key)
+            const row = if (source.transaction) |inner|
+                try inner.get(source.table, key)
             else
                 try reader.find(source.region, source.table, key, source.view);
-            if (row) |found| return found;
-        }
-        return null;
-    }
-};
-
-/// The rows of a transaction: those of a source below, shown to views if the plan asks for it.
-fn Within(comptime Rows: type) type {
-    return struct {
-        rows: Rows,
-        open: *Open,
-        table: *const TableInfo,
-        views: bool,
-
-        pub fn next(source: *@This()) Error!?RowRef {
-            const row = try source.rows.next() orelse return null;
-            return if (source.views) try source.open.show(source.table, row) else row;
-        }
-    };
-}
-
-/// The rows of some primary keys, as a transaction sees them.
-const OwnKeySource = struct {
-    open: *Open,
-    table: *const TableInfo,
-    keys: plan_module.CellIterator,
-
-    fn next(source: *OwnKeySource) Error!?RowRef {
-        const column = &source.table.columns[source.table.primary_key];
-        while (source.keys.next()) |padded| {
-            const cell = transaction.keyCell(column, padded);
-            const row = try source.open.find(source.table, .of(@intCast(source.table.id), cell));
             if (row) |found| return found;
         }
         return null;
@@ -88,8 +53,7 @@ const Source = union(enum) {
     none,
     keys: KeySource,
     scan: reader.Scan,
-    own_keys: Within(OwnKeySource),
-    own_scan: Within(TransactionScan),
+    transaction_scan: open_transaction.TransactionScan,
 };
 
 const Query = struct {
@@ -178,10 +142,7 @@ pub fn open(connection: *Connection, transaction_number: u32, size: u32) Error!u
         return err;
     };
     errdefer release(connection, query);
-    const inner = try transactionOf(connection, query);
-    if (inner) |open_one| try open_one.enter();
-    defer if (inner) |open_one| open_one.leave();
-    try begin(connection, query, table, inner);
+    try begin(connection, query, table, try transactionOf(connection, query));
     if (try fill(connection, query)) {
         release(connection, query);
         return 0;
@@ -203,9 +164,6 @@ pub fn next(connection: *Connection, number: u32) Error!bool {
     const at = try connection.queries.indexOf(connection, number);
     const query = connection.queries.open.items[at];
     errdefer closeAt(connection, at);
-    const inner = try transactionOf(connection, query);
-    if (inner) |open_one| try open_one.enter();
-    defer if (inner) |open_one| open_one.leave();
     if (query.session) |session| if (!session.resumePin()) {
         connection.detail.set("memory ran out, and the search waited for its next rows", .{});
         return error.SnapshotRevoked;
@@ -304,7 +262,6 @@ fn join(query: *Query, table: *const TableInfo, inner: *OpenTransaction) Error!v
     var reason: []const u8 = "";
     kept.* = plan_module.Plan.decode(blob, table, &reason) catch unreachable; // decoded before
     var columns = if (plan.flags.count_only) 0 else plan.projection;
-    if (columns == 0 and !plan.flags.count_only) columns = table.allColumns();
     for (kept.clauses) |*clause| columns |= @as(u64, 1) << @intCast(clause.column);
     for (kept.sorts) |*sort| columns |= @as(u64, 1) << @intCast(sort.column);
     try inner.notePredicate(.{

@@ -69,6 +69,14 @@ pub const WriteBuffer = struct {
         return if (entry.counts) entry else null;
     }
 
+    /// True if the transaction has written rows of the table.
+    pub fn hasTable(buffer: *const WriteBuffer, table: *const TableInfo) bool {
+        for (buffer.entries.items) |entry| {
+            if (entry.counts and entry.table == table) return true;
+        }
+        return false;
+    }
+
     /// Adds the entry of a key that has none that counts. It counts from its first image on.
     pub fn add(buffer: *WriteBuffer, gpa: Allocator, entry: Buffered) Allocator.Error!*Buffered {
         if (buffer.by_key.get(entry.key)) |rolled_back| {
