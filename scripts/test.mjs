@@ -108,6 +108,15 @@ async function buildLibrary() {
 }
 
 /**
+ * @param {string} name
+ * @param {string} note
+ * @returns {Result}
+ */
+function failure(name, note) {
+  return { name, counts: { passed: 0, failed: 1 }, seconds: 0, note };
+}
+
+/**
  * @param {readonly string[]} args
  * @returns {readonly Suite[]}
  */
@@ -133,13 +142,22 @@ async function runAll(chosen) {
     AEROSTORE_DENO: findDeno().path,
     NO_COLOR: "1",
   };
+  /** @type {Result[]} */
   const results = [];
-  let built = false;
+  /** @type {Result | undefined} */
+  let built;
   for (const suite of chosen) {
-    if (!built && needLibrary.has(suite.name)) {
-      built = true;
-      console.log("\n== build: the library that the next suites load");
-      results.push(await buildLibrary());
+    if (needLibrary.has(suite.name)) {
+      if (built === undefined) {
+        console.log("\n== build: the library that the next suites load");
+        built = await buildLibrary();
+        results.push(built);
+      }
+      // Every test would fail, and hide why.
+      if (built.counts.failed > 0) {
+        results.push(failure(suite.name, "not run: there is no library"));
+        continue;
+      }
     }
     console.log(`\n== ${suite.name}: ${suite.about} (at most ${suite.budgetSeconds} s)`);
     results.push(await runSuite(suite, env));
