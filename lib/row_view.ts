@@ -12,7 +12,13 @@ import { codegenPermitted, compile, literal } from "./codegen.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import type { ColumnLayout, TableLayout } from "./layout.ts";
 import type { Memory } from "./memory.ts";
-import { readInlineBytes, readInlineText, readTailBytes, readTailText } from "./text.ts";
+import {
+  readInlineBytes,
+  readInlineText,
+  readKeyText,
+  readTailBytes,
+  readTailText,
+} from "./text.ts";
 import type { ColumnValue } from "./values.ts";
 
 /** A row as a plain object: a copy that nobody else changes. */
@@ -37,8 +43,12 @@ export type RowView<Row> = Readonly<Row> & {
   toJSON(): Row;
 };
 
-/** Makes a plain object of the row whose payload is at `handle`. */
-export type RowDecoder = (memory: Memory, handle: number) => PlainRow;
+/**
+ * Makes a plain object of the row whose payload is at `handle`.
+ *
+ * If the primary key is text and the caller has it, as `key`, it need not be decoded.
+ */
+export type RowDecoder = (memory: Memory, handle: number, key?: string) => PlainRow;
 
 /** A class of row views, one for each table. */
 export type RowViewClass = new (
@@ -60,9 +70,12 @@ export function makeDecoder(
   generate: boolean = codegenPermitted(),
 ): RowDecoder {
   if (!generate) return makeDecoderOfClosures(table, columns);
-  const fields = columns.map((column) => `${literal(column.name)}: ${readExpression(column)}`);
+  const fields = columns.map((column) => {
+    const known = isTextKey(table, column) ? "key !== undefined ? key : " : "";
+    return `${literal(column.name)}: ${known}${readExpression(table, column)}`;
+  });
   const body = `
-    return function decode(memory, h) {
+    return function decode(memory, h, key) {
       const { u8, i32, u32, f64, i64 } = memory;
       return { ${fields.join(",\n")} };
     };`;
@@ -74,11 +87,18 @@ function makeDecoderOfClosures(
   columns: readonly ColumnLayout[],
 ): RowDecoder {
   const readers = columns.map((column) => [column.name, makeReader(table, column)] as const);
-  return (memory, handle) => {
+  const keyName = columns.find((column) => isTextKey(table, column))?.name;
+  return (memory, handle, key) => {
     const row: PlainRow = {};
-    for (const [name, read] of readers) row[name] = read(memory, handle);
+    for (const [name, read] of readers) {
+      row[name] = key !== undefined && name === keyName ? key : read(memory, handle);
+    }
     return row;
   };
+}
+
+function isTextKey(table: TableLayout, column: ColumnLayout): boolean {
+  return column === table.primaryKey && column.kind === "text";
 }
 
 /**
@@ -98,7 +118,7 @@ export function makeViewClass(
         if (this.#scope.ended) throw expired(${literal(column.name)});
         const memory = this.#memory, h = this.#handle;
         const { ${arraysOf(column)} } = memory;
-        return ${readExpression(column)};
+        return ${readExpression(table, column)};
       }`);
   const body = `
     return class Row {
@@ -186,6 +206,7 @@ function makeExpired(table: TableLayout): (name: string) => AerostoreError {
 function readerBindings(table: TableLayout): Record<string, unknown> {
   return {
     readInlineText,
+    readKeyText,
     readTailText,
     readInlineBytes,
     readTailBytes,
@@ -197,19 +218,20 @@ function readerBindings(table: TableLayout): Record<string, unknown> {
  * Returns the code that reads a column, given `memory`, its typed arrays, and `h`, the handle.
  * Indexes stay below 2^30 because a memory has at most 1 GiB.
  */
-function readExpression(column: ColumnLayout): string {
-  const value = readValueExpression(column);
+function readExpression(table: TableLayout, column: ColumnLayout): string {
+  const value = readValueExpression(table, column);
   if (!column.nullable) return value;
   const word = column.id < 32 ? -4 : -3;
   const bit = (1 << (column.id & 31)) >>> 0;
   return `(u32[(h << 1) + ${word}] & ${bit}) !== 0 ? null : ${value}`;
 }
 
-function readValueExpression(column: ColumnLayout): string {
+function readValueExpression(table: TableLayout, column: ColumnLayout): string {
   const { offset } = column;
   const cell = `(h << 3) + ${offset}`;
   switch (column.kind) {
     case "text":
+      if (isTextKey(table, column)) return `readKeyText(memory, ${cell})`;
       return column.inline
         ? `readInlineText(memory, ${cell})`
         : `readTailText(memory, h << 3, ${cell})`;
@@ -266,6 +288,9 @@ function makeValueReader(table: TableLayout, column: ColumnLayout): Reader {
   const readInteger = makeIntegerReader(table);
   switch (column.kind) {
     case "text":
+      if (isTextKey(table, column)) {
+        return (memory, handle) => readKeyText(memory, handle * 8 + offset);
+      }
       return inline
         ? (memory, handle) => readInlineText(memory, handle * 8 + offset)
         : (memory, handle) => readTailText(memory, handle * 8, handle * 8 + offset);

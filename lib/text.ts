@@ -13,7 +13,13 @@
 
 import type { Memory } from "./memory.ts";
 
-const slotCount = 1 << 14;
+/** Slots for the values of ordinary columns, of which a table usually has few. */
+const valueSlots = 1 << 14;
+/**
+ * Slots for primary keys. They have a cache of their own: all keys of a scan differ, and would drive
+ * out the values.
+ */
+const keySlots = 1 << 12;
 /** Words of a key: an inline cell of up to 30 bytes with its size. */
 const slotWords = 8;
 const inlineCachedMax = 30;
@@ -24,8 +30,16 @@ const tailMark = 0x8000;
 
 /** The cache of one isolate. A collision of hashes replaces the older string. */
 class TextCache {
-  readonly #keys = new Int32Array(slotCount * slotWords);
-  readonly #strings: string[] = new Array<string>(slotCount).fill("");
+  readonly #keys: Int32Array;
+  readonly #strings: string[];
+  readonly #mask: number;
+
+  /** `slots` is a power of two. */
+  constructor(slots: number) {
+    this.#keys = new Int32Array(slots * slotWords);
+    this.#strings = new Array<string>(slots).fill("");
+    this.#mask = slots - 1;
+  }
 
   /**
    * Returns the text whose key is `first` and the words that follow.
@@ -52,7 +66,7 @@ class TextCache {
       hash = Math.imul(hash ^ (words[rest + i] ?? 0), 0x9e3779b1);
       hash ^= hash >>> 15;
     }
-    const slot = (hash ^ (hash >>> 13)) & (slotCount - 1);
+    const slot = (hash ^ (hash >>> 13)) & this.#mask;
     const keys = this.#keys;
     const base = slot * slotWords;
     if (keys[base] === first) {
@@ -68,7 +82,8 @@ class TextCache {
   }
 }
 
-let cache: TextCache | undefined;
+let values: TextCache | undefined;
+let keys: TextCache | undefined;
 
 /**
  * Reads the text of an inline cell.
@@ -77,12 +92,27 @@ let cache: TextCache | undefined;
  * @param cell Offset of the cell, a multiple of 4.
  */
 export function readInlineText(memory: Memory, cell: number): string {
+  values ??= new TextCache(valueSlots);
+  return readInline(values, memory, cell);
+}
+
+/**
+ * Reads the text of an inline cell that is a primary key.
+ *
+ * @param memory The memory.
+ * @param cell Offset of the cell, a multiple of 4.
+ */
+export function readKeyText(memory: Memory, cell: number): string {
+  keys ??= new TextCache(keySlots);
+  return readInline(keys, memory, cell);
+}
+
+function readInline(cache: TextCache, memory: Memory, cell: number): string {
   const words = memory.i32;
   const first = words[cell >> 2] ?? 0;
   const size = first & 0xffff;
   if (size === 0) return "";
   if (size > inlineCachedMax) return memory.text(cell + 2, cell + 2 + size);
-  cache ??= new TextCache();
   return cache.get(words, first, (cell >> 2) + 1, (size + 5) >> 2, memory, cell + 2, size);
 }
 
@@ -100,9 +130,9 @@ export function readTailText(memory: Memory, payload: number, cell: number): str
   const start = payload + (word & 0xffff);
   const size = word >>> 16;
   if (size > tailCachedMax) return memory.text(start, start + size);
-  cache ??= new TextCache();
+  values ??= new TextCache(valueSlots);
   const count = 1 + ((size + 3) >> 2);
-  return cache.get(words, size | tailMark, start >> 2, count, memory, start, size);
+  return values.get(words, size | tailMark, start >> 2, count, memory, start, size);
 }
 
 /** Returns a copy of the bytes of an inline cell. */
