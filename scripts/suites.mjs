@@ -31,7 +31,8 @@ import { findBun, findDeno, findQemuArm64, findZig, root } from "./toolchain.mjs
  * @property {string} about What it proves.
  * @property {number} budgetSeconds After this time it is killed and counts as failed. Several times
  * what it takes on two cores with empty caches.
- * @property {"test" | "ok"} level `npm test` runs "test", `npm run ok` runs both.
+ * @property {"test" | "ok" | "extra"} level `npm test` runs "test", `npm run ok` runs "ok" too, and
+ * "extra" ones run when they are named.
  * @property {readonly Command[]} commands
  * @property {RegExp} [summary] Matches the runner's own summary; its groups are named `passed` and
  * `failed` (or `total`). A suite without one is a check: it counts one for each command.
@@ -116,6 +117,15 @@ const tests = [
     commands: [{ tool: node, args: [join("scripts", "cross_test.mjs"), "arm64"] }],
     summary: plainSummary,
     skip: () => findQemuArm64() === undefined ? "qemu-user is not installed" : "",
+  },
+  {
+    name: "tsan",
+    about:
+      "The engine's unit tests under ThreadSanitizer, which sees too weak orderings of threads",
+    budgetSeconds: 900,
+    level: "extra",
+    commands: [{ tool: findZig, args: ["build", "test", "-Dtsan", "--summary", "all"] }],
+    summary: zigSummary,
   },
   {
     name: "sim",

@@ -128,7 +128,8 @@ function choose(args) {
     throw new ToolError(`No suite is called ${unknown.join(", ")}: use ${[...known].join(", ")}`);
   }
   if (names.length > 0) return suites.filter((suite) => names.includes(suite.name));
-  return suites.filter((suite) => args.includes("--ok") || suite.level === "test");
+  const levels = args.includes("--ok") ? ["test", "ok"] : ["test"];
+  return suites.filter((suite) => levels.includes(suite.level));
 }
 
 /**
