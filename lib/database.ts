@@ -214,7 +214,8 @@ export class Aerostore implements Disposable {
    * @param run The function. It may be asynchronous: the transaction then ends when its promise is
    * settled, and stays open while it waits.
    * @param options See {@linkcode RetryOptions}.
-   * @returns What the function returns, or a promise of it. Row views in it have expired: copy by `toObject()`.
+   * @returns What the function returns, or a promise of it. Row views in it have expired: copy by
+   * `toObject()`.
    * @throws {AerostoreError} With `serialization_failure` after too many conflicts.
    */
   transaction<T>(run: (transaction: Transaction) => T, options: RetryOptions = {}): T {

@@ -28,8 +28,8 @@ let loaded: Loaded | undefined;
 /**
  * Returns the native library, and loads it at the first call.
  *
- * @param chosen The `libraryPath` option. Default: the environment variable `AEROSTORE_LIBRARY`, else the
- * place where a build from source puts it.
+ * @param chosen The `libraryPath` option. Default: the environment variable `AEROSTORE_LIBRARY`,
+ * else the place where a build from source puts it.
  * @throws {AerostoreError} With `library_not_found` if it cannot be loaded, `abi_mismatch` if it
  * belongs to another version of this module, `unsupported_platform` if the runtime is too old,
  * `bad_argument` if another library is loaded already.

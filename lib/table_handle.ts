@@ -45,7 +45,7 @@ export const firstRecordHandle = recordHeaderSize / 8;
 
 /** Windows of the region have 2^27 units of 8 bytes. */
 const windowShift = 2 ** 27;
-/** What the library answers for a row that the transaction wrote itself: its record is in the output. */
+/** The library's answer for a row that the transaction wrote itself: the output has its record. */
 const viewInOutput = 1;
 
 /** One table of one open database. */
@@ -271,11 +271,11 @@ function writeChanges(layout: TableLayout, input: Memory, changes: unknown): num
   let at = applyKeySize + 8;
   let count = 0;
   checkObject(layout, changes);
-  for (const name in changes) {
+  for (const name of Object.keys(changes)) {
     const change: unknown = changes[name];
     const column = numericColumn(layout, name);
     checkObject(layout, change);
-    for (const operationName in change) {
+    for (const operationName of Object.keys(change)) {
       const operand = change[operationName];
       const operation = operations.get(operationName);
       if (operation === undefined) throw unknownOperation(layout, operationName);

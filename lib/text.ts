@@ -16,8 +16,8 @@ import type { Memory } from "./memory.ts";
 /** Slots for the values of ordinary columns, of which a table usually has few. */
 const valueSlots = 1 << 14;
 /**
- * Slots for primary keys. They have a cache of their own: all keys of a scan differ, and would drive
- * out the values.
+ * Slots for primary keys. They have a cache of their own: all keys of a scan differ, and would
+ * drive out the values.
  */
 const keySlots = 1 << 12;
 /** Words of a key: an inline cell of up to 30 bytes with its size. */

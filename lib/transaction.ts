@@ -71,7 +71,8 @@ export class Transaction implements Disposable {
    *
    * @param host What it needs of its database.
    * @param options See {@linkcode TransactionOptions}.
-   * @param exclusive Whether others hold their commits back meanwhile, as long as they have patience.
+   * @param exclusive Whether others hold their commits back meanwhile, as long as they have
+   * patience.
    */
   constructor(host: TransactionHost, options: TransactionOptions, exclusive = false) {
     const { connection } = host;
@@ -151,8 +152,8 @@ export class Transaction implements Disposable {
   }
 
   /**
-   * Undoes what was done since a savepoint. The savepoint stays, later ones are gone, and so are all
-   * row views: what they showed may have been undone.
+   * Undoes what was done since a savepoint. The savepoint stays, later ones are gone, and so are
+   * all row views: what they showed may have been undone.
    *
    * @param name The name of the savepoint.
    * @throws {AerostoreError} With `bad_argument` if there is none of that name.
@@ -394,8 +395,8 @@ const sleepWord = new Int32Array(new SharedArrayBuffer(4));
 const backOffMaxMs = 50;
 
 /**
- * How long to wait after a conflict: longer each time, by a random share, so that rivals do not meet
- * again. The first retry is at once: most conflicts are over when they are noticed.
+ * How long to wait after a conflict: longer each time, by a random share, so that rivals do not
+ * meet again. The first retry is at once: most conflicts are over when they are noticed.
  */
 function pauseMs(attempt: number): number {
   return attempt === 0 ? 0 : Math.random() * Math.min(backOffMaxMs, 0.05 * 2 ** attempt);
