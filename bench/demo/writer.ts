@@ -5,7 +5,7 @@
 
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as breathe } from "node:timers/promises";
 import { Aerostore } from "../../mod.ts";
 import { positionAt } from "./great_circle.ts";
 import {
@@ -56,8 +56,8 @@ for (;;) {
     tell({ commits });
   }
   if (at === replayEnd) break;
-  // One pass has moved every flight; the screen and the searches also need the processors.
-  await sleep(2);
+  // What was told leaves the process only when it lets the event loop run.
+  await breathe();
 }
 
 /** Returns the flights of the other writer. Its last positions may be old, so all are written again. */
