@@ -6,7 +6,7 @@
 
 const std = @import("std");
 const builtin = @import("builtin");
-const sync = @import("sync");
+pub const sync = @import("sync");
 const panic_module = @import("panic.zig");
 
 /// The simulator has no operating system below it, and so no files, processes, or ABI.
@@ -85,6 +85,24 @@ test {
     _ = @import("result.zig");
     _ = @import("sort_order.zig");
     _ = @import("top_heap.zig");
+    _ = @import("bench_filter.zig");
+    _ = @import("bench_ingest.zig");
+    _ = @import("fuzz.zig");
+    _ = @import("ingest.zig");
+    _ = @import("ingest_problem.zig");
+    _ = @import("ingest_spec.zig");
+    _ = @import("merge_sort.zig");
+    _ = @import("parse_value.zig");
+    _ = @import("query_model.zig");
+    _ = @import("tsv.zig");
+    _ = @import("core_test.zig");
+    _ = @import("gate.zig");
+    _ = @import("ticket.zig");
+    _ = @import("write_buffer.zig");
+    _ = @import("predicate.zig");
+    _ = @import("integrity.zig");
+    _ = @import("open_transaction.zig");
+    _ = @import("ingest_row.zig");
     if (with_border) {
         _ = @import("abi.zig");
         _ = @import("abi_control.zig");
@@ -92,11 +110,19 @@ test {
         _ = @import("abi_surface.zig");
         _ = catalogue;
         _ = @import("connection.zig");
+        _ = @import("engine.zig");
+        _ = @import("ingest_calls.zig");
         _ = @import("lock_file.zig");
         _ = @import("os.zig");
+        _ = @import("own_rows.zig");
+        _ = panic_module;
         _ = participants;
         _ = @import("process_mutex.zig");
+        _ = @import("query_calls.zig");
         _ = @import("region_file.zig");
+        _ = @import("report_calls.zig");
+        _ = @import("row_calls.zig");
         _ = @import("store.zig");
+        _ = @import("transaction_calls.zig");
     }
 }

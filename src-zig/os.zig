@@ -411,8 +411,18 @@ pub fn bootId() Error![16]u8 {
 
 /// Clock ticks from boot to the start of this process. Diagnosis only: see `participants`.
 pub fn startTime() u64 {
+    return startTimeIn("/proc/self/stat");
+}
+
+/// The same of another process of this namespace; 0 if there is none.
+pub fn startTimeOf(pid: u32) u64 {
+    var name: [32]u8 = undefined;
+    return startTimeIn(std.fmt.bufPrint(&name, "/proc/{d}/stat", .{pid}) catch unreachable);
+}
+
+fn startTimeIn(name: []const u8) u64 {
     var buffer: [1024]u8 = undefined;
-    const len = readSmall("/proc/self/stat", &buffer) catch return 0;
+    const len = readSmall(name, &buffer) catch return 0;
     // The second field is the program's name in brackets and may hold spaces and brackets.
     const close_at = std.mem.lastIndexOfScalar(u8, buffer[0..len], ')') orelse return 0;
     var fields = std.mem.tokenizeScalar(u8, buffer[close_at + 1 .. len], ' ');
