@@ -82,7 +82,8 @@ pub fn build(b: *Build) void {
     const house: House = .init(b);
 
     const library = house.library(house.target, house.optimize);
-    b.getInstallStep().dependOn(&b.addInstallArtifact(library, .{}).step);
+    const install = b.addInstallArtifact(library, .{ .dest_dir = house.libraryPlace() });
+    b.getInstallStep().dependOn(&install.step);
 
     addTests(house);
     addSimulator(house);
@@ -104,14 +105,24 @@ const House = struct {
     /// Null lets the compiler choose: its own backend for Debug on x86-64, otherwise LLVM.
     llvm: ?bool,
     filters: []const []const u8,
-    options: *Build.Step.Options,
+    /// The name of a deliberate mistake in the library, or "none".
+    mutation: []const u8,
+    /// One module for all: its file must not belong to two modules of a program.
+    options: *Build.Module,
 
     fn init(b: *Build) House {
         const tsan = b.option(bool, "tsan", "Instrument with ThreadSanitizer") orelse false;
         const llvm = b.option(bool, "llvm", "Force the LLVM backend on or off");
 
+        const mutation = b.option(
+            []const u8,
+            "mutation",
+            "Put a mistake into the library, to prove that tests notice: see sync.Mutation",
+        ) orelse "none";
+
         const options = b.addOptions();
         options.addOption([]const u8, "version", packageVersion(b));
+        options.addOption([]const u8, "mutation", mutation);
 
         return .{
             .b = b,
@@ -126,7 +137,8 @@ const House = struct {
                 "test-filter",
                 "Run only tests whose name contains this; may be repeated",
             ) orelse &.{},
-            .options = options,
+            .mutation = mutation,
+            .options = options.createModule(),
         };
     }
 
@@ -147,7 +159,7 @@ const House = struct {
             .strip = house.strip,
             .omit_frame_pointer = false,
         });
-        made.addOptions("build_options", house.options);
+        made.addImport("build_options", house.options);
         return made;
     }
 
@@ -168,6 +180,13 @@ const House = struct {
             .root_module = engine,
             .use_llvm = house.llvm,
         });
+    }
+
+    /// A library with a mistake is installed as `mutated/NAME/libaerostore.so`, never in the place of
+    /// the sound one.
+    fn libraryPlace(house: House) Build.Step.InstallArtifact.Options.Dir {
+        if (std.mem.eql(u8, house.mutation, "none")) return .default;
+        return .{ .override = .{ .custom = house.b.fmt("mutated/{s}", .{house.mutation}) } };
     }
 
     /// The module of a program that sees the engine as `@import("aerostore")`.

@@ -124,6 +124,9 @@ pub const OpenTransaction = struct {
         if (self.has_views) return;
         if (self.holds_gate) gate.renew(self.session);
         if (!self.session.resumePin()) return error.SnapshotRevoked;
+        if (sync.mutated(.moving_snapshot)) {
+            self.snapshot = reader.snapshotNow(self.session.region);
+        }
     }
 
     /// Ends an operation: what it returned is copied out, or `has_views` is set.
@@ -291,6 +294,8 @@ pub const OpenTransaction = struct {
         // What only read has its place in the order at its snapshot.
         if (writes.len == 0) return .{ .committed = self.snapshot };
         std.sort.pdq(transaction.Write, writes, {}, statement.before);
+        self.session.lock();
+        defer self.session.unlock();
         var reclaims: u32 = 0;
         while (true) {
             if (!try self.prevalidate()) return .conflict;

@@ -68,6 +68,7 @@ pub fn visible(region: *const Region, node: RelPtr, view: View) RelPtr {
 const Judgement = enum { take, below, wait };
 
 fn judge(resolution: ring.Resolution, view: View) Judgement {
+    if (sync.mutated(.dirty_read) and view != .validate and resolution != .committed) return .take;
     switch (view) {
         .latest => return if (resolution == .committed) .take else .below,
         .snapshot => |position| return switch (resolution) {

@@ -237,7 +237,8 @@ pub fn futexWake(word: *const Shm(u32), n: u32) void {
 }
 
 /// Names of deliberate protocol mistakes. The simulator switches them on one at a time to prove
-/// that its kernels would notice; here they do not exist.
+/// that its kernels would notice. Here they do not exist, unless `-Dmutation=NAME` builds one in to
+/// prove that tests of real processes would notice.
 pub const Mutation = enum {
     none,
     no_sequencing,
@@ -256,12 +257,17 @@ pub const Mutation = enum {
     untagged_dying,
     index_first,
     no_recheck,
+    moving_snapshot,
+    dirty_read,
 };
 
-/// Whether the engine shall make mistake `m`. Known at compile time to be false here.
+const mutation = @field(Mutation, @import("build_options").mutation);
+
+/// Whether the engine shall make mistake `m`. Known at compile time here, and false in any library
+/// that is meant to be used.
 pub inline fn mutated(comptime m: Mutation) bool {
     comptime assert(m != .none);
-    return false;
+    return m == mutation;
 }
 
 /// Exclusive locks on single bytes of a file. They are at once liveness and permission.

@@ -1,7 +1,7 @@
 //! Deliberate protocol mistakes, one at a time, to prove that the kernels would notice them.
 //!
 //! The engine asks `sync.mutated(.name)` at the place in question. The list is the same in the
-//! native `sync`, where the answer is a compile-time false; each mistake is described where
+//! native `sync`, where the answer is known at compile time; each mistake is described where
 //! `main.zig` says which kernel has to catch it.
 
 pub const Mutation = enum {
@@ -22,4 +22,6 @@ pub const Mutation = enum {
     untagged_dying,
     index_first,
     no_recheck,
+    moving_snapshot,
+    dirty_read,
 };
