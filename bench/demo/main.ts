@@ -74,9 +74,9 @@ async function load(workplace: Workplace): Promise<void> {
   const milliseconds = performance.now() - started;
   say(
     `  ${number.format(flights.length)} real flights of U.S. airlines: origin, destination, ` +
-      `departure and delay`,
-    "  (Bureau of Transportation Statistics, by way of vega-datasets). Where a flight is between",
-    "  its airports is computed, on the great circle.",
+      `departure, delay`,
+    "  (Bureau of Transportation Statistics, in vega-datasets). Where a flight is",
+    "  between its airports is computed, on the great circle.",
     "",
     `  Read into a new database as ${(text.length / 1e6).toFixed(1)} MB of tab-separated text, ` +
       `in ${milliseconds.toFixed(0)} ms.`,
@@ -97,8 +97,9 @@ async function replay(workplace: Workplace): Promise<Replayed> {
     "",
     `2. The day in ${seconds} seconds: two processes write, a third one searches`,
     "",
-    "  A Bun process and a Deno process each fly one half of the flights. Every new position is a",
-    "  transaction of its own. They know of each other only what stands in the database.",
+    "  A Bun process and a Deno process fly one half of the flights each. Every",
+    "  new position is a transaction of its own. They know of each other only what",
+    "  stands in the database.",
   );
   const dead = workplace.start(victim, "writer.ts", workplace.orders(victim));
   const heir = workplace.start(survivor, "writer.ts", workplace.orders(survivor));
@@ -116,15 +117,15 @@ async function replay(workplace: Workplace): Promise<Replayed> {
     for await (const news of newsOf(heir)) {
       if (!("inherited" in news)) continue;
       searcher.send(
-        `*** ${survivor} writer: the other one is silent for ${silenceMs / 1000} s now, ` +
-          `I fly its ${number.format(news.inherited)} flights. ***`,
+        `*** ${survivor} writer: the other is silent for ${silenceMs / 1000} s, ` +
+          `I fly its ${number.format(news.inherited)} flights ***`,
       );
     }
   })();
 
   await sleep(startedAt + seconds * 500 - Date.now());
   dead.kill();
-  searcher.send(`*** kill -9 ${dead.pid}: the ${victim} writer, in the middle of its work. ***`);
+  searcher.send(`*** kill -9 ${dead.pid}: the ${victim} writer, in the middle of its work ***`);
   if ((await dead.ended).signal !== "SIGKILL") throw new Error("A writer ended by itself");
 
   await heirs;
@@ -157,22 +158,23 @@ async function inspect(workplace: Workplace, replayed: Replayed): Promise<string
   const survived = commits[victim] ?? 0;
   const { acknowledged } = replayed;
   say(
-    `  opened    in ${findings.openMs.toFixed(1)} ms; it learns the ${findings.tables.length} ` +
-      `tables from the region`,
+    `  opened    in ${findings.openMs.toFixed(1)} ms, the loading of the library included; it ` +
+      `learns`,
+    `            the ${findings.tables.length} tables from the region`,
     `  rows      ${number.format(flights)} flights, of which ${number.format(positions)} have ` +
-      `departed and have a position`,
-    `            ${missing} are missing, ${wrong} are not where the great circle says`,
+      `departed and have`,
+    `            a position; ${missing} are missing, ${wrong} are not where the great circle says`,
     `  commits   ${number.format(sum)} in ${replayed.seconds.toFixed(1)} s: ` +
       `${number.format(sum / replayed.seconds)} a second, beside the searches`,
     `  kill -9   the ${victim} writer had said that ${
       number.format(acknowledged)
     } commits were done;`,
-    `            ${number.format(survived)} are there`,
-    `  verify    ${ok ? "ok" : "NOT OK"}: ${leaks} leaks, ${
+    `            the database has ${number.format(survived)} of them, and none half done`,
+    `  verify    ${ok ? "ok" : "NOT OK"}: ${leaks} leaks; ${
       number.format(findings.blocks)
     } blocks ` +
       `of memory checked in ${findings.verifyMs.toFixed(0)} ms`,
-    `  memory    ${(findings.size / 2 ** 20).toFixed(0)} MiB, old versions of rows are recycled`,
+    `  memory    ${(findings.size / 2 ** 20).toFixed(0)} MiB; old versions of rows are recycled`,
   );
   const wrongs = [...problems];
   if (!ok || leaks > 0) wrongs.push(`verify found ${leaks} leaks`);
@@ -190,9 +192,9 @@ async function main(workplace: Workplace): Promise<number> {
     return 1;
   }
   const program = readFileSync(new URL("own.ts", import.meta.url), "utf8");
-  say("", "4. Your own, in ten lines", "", program.replace(/^(?=.)/gm, "  "));
+  say("", "4. Your own, in ten lines: bench/demo/own.ts", "", program.replace(/^(?=.)/gm, "  "));
   say(
-    "  It is bench/demo/own.ts. Try it a few times, with other names:",
+    "  Run it a few times, with other names:",
     "",
     "    npm run bun -- bench/demo/own.ts Ada",
     "    npm run deno -- run -A bench/demo/own.ts Grace",

@@ -1,11 +1,14 @@
 import process from "node:process";
 import { Aerostore, defineTable, t } from "../../mod.ts";
 
-const Visitor = defineTable("Visitor", { name: t.text(32).primaryKey(), seen_at: t.timestamp() });
-using db = Aerostore.open("/tmp/visitors", { tables: [Visitor], size: "64MiB" });
-const visitors = db.table(Visitor);
+const Guest = defineTable("Guest", {
+  name: t.text(32).primaryKey(),
+  seen: t.timestamp(),
+});
+using db = Aerostore.open("/tmp/guests", { tables: [Guest], size: "64MiB" });
+const guests = db.table(Guest);
 
-visitors.upsert({ name: process.argv[2] ?? "nobody", seen_at: Date.now() });
-for (const { name, seen_at } of visitors.search("-sort -seen_at -limit 10")) {
-  console.log(new Date(seen_at).toISOString(), name);
+guests.upsert({ name: process.argv[2] ?? "nobody", seen: Date.now() });
+for (const { name, seen } of guests.search("-sort -seen -limit 10")) {
+  console.log(new Date(seen).toISOString(), name);
 }
