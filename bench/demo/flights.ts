@@ -57,10 +57,8 @@ interface Departure {
   readonly destination: string;
 }
 
-const data = join(
-  dirname(createRequire(import.meta.url).resolve("vega-datasets/package.json")),
-  "data",
-);
+/** The module of the package stands in a directory beside the data. */
+const data = join(dirname(createRequire(import.meta.url).resolve("vega-datasets")), "..", "data");
 
 /**
  * Reads all flights that departed on {@linkcode day}, by local time of their origins.

@@ -40,6 +40,7 @@ export const WriterTable = defineTable("Writer", {
   pid: t.int32(),
   commits: t.int64(),
   beat_at: t.timestamp(), // by the clock of the machine
+  done_at: t.timestamp(), // how far its flights are, in the time of the replay
 });
 
 /** All of them, for `open`. */

@@ -41,21 +41,22 @@ for (;;) {
   const now = Date.now();
   const at = replayTime(now, startedAt, seconds);
 
-  const beatAt = Math.max(writers.get(other)?.beat_at ?? 0, startedAt);
-  if (now - beatAt <= silenceMs) inherited = undefined;
+  const rival = writers.get(other);
+  if (now - Math.max(rival?.beat_at ?? 0, startedAt) <= silenceMs) inherited = undefined;
   else inherited ??= inherit(at);
 
   const moving = [...own.moving(at), ...inherited?.moving(at) ?? []];
   const rows = moving.map((flight) => positionAt(flight, at, name));
   commits += positions.upsertMany(rows, { atomic: false });
   commits += 1;
-  writers.upsert({ name, pid: process.pid, commits, beat_at: now });
+  writers.upsert({ name, pid: process.pid, commits, beat_at: now, done_at: at });
 
   if (now - toldAt >= tellEveryMs) {
     toldAt = now;
     tell({ commits });
   }
-  if (at === replayEnd) break;
+  // The last one to leave has seen to it that the flights of both are where they belong.
+  if (at === replayEnd && (inherited !== undefined || rival?.done_at === replayEnd)) break;
   // What was told leaves the process only when it lets the event loop run.
   await breathe();
 }
