@@ -127,14 +127,41 @@ export class TableExecutor implements QueryExecutor {
     return this.#context.handle.connection.total;
   }
 
+  /** Gives all rows of a query at once, at less cost for each than `run`. */
+  all<Row>(query: CompiledQuery, args: readonly unknown[]): Row[] {
+    const { connection } = this.#context.handle;
+    const rows: Row[] = [];
+    const flags = this.#givesViews(query) ? PlanFlag.handles : 0;
+    const cursor = this.#start(query, args, flags, Infinity);
+    let more = cursor;
+    try {
+      this.#takeRows(query, rows);
+      while (more > 0) {
+        more = this.#fetch(cursor);
+        this.#takeRows(query, rows);
+      }
+    } catch (error) {
+      if (more > 0) connection.queryClose(cursor);
+      throw error;
+    }
+    return rows;
+  }
+
   #open<Row>(
     query: CompiledQuery,
     args: readonly unknown[],
     limitMax: number,
   ): Iterator<Row> {
+    const { connection } = this.#context.handle;
     const flags = this.#givesViews(query) ? PlanFlag.handles : 0;
     const cursor = this.#start(query, args, flags, limitMax);
-    const rows = this.#takeRows<Row>(query);
+    const rows: Row[] = [];
+    try {
+      this.#takeRows(query, rows);
+    } catch (error) {
+      if (cursor > 0) connection.queryClose(cursor);
+      throw error;
+    }
     // Nearly always everything fits, and an array iterator is much cheaper than a generator.
     return cursor === 0 ? rows.values() : this.#continue(query, cursor, rows);
   }
@@ -147,9 +174,9 @@ export class TableExecutor implements QueryExecutor {
       while (more > 0) {
         yield* rows;
         this.#check();
-        more = connection.queryNext(cursor);
-        if (more < 0) throw connection.error(more, this.#attempt());
-        rows = this.#takeRows(query);
+        more = this.#fetch(cursor);
+        rows = [];
+        this.#takeRows(query, rows);
       }
       yield* rows;
     } finally {
@@ -157,6 +184,15 @@ export class TableExecutor implements QueryExecutor {
         connection.queryClose(cursor);
       }
     }
+  }
+
+  /** Puts the next rows of a query into the output buffer; 0 if they are the last. */
+  #fetch(cursor: number): number {
+    const { connection } = this.#context.handle;
+    const more = connection.queryNext(cursor);
+    // The library ends a query that fails.
+    if (more < 0) throw connection.error(more, this.#attempt());
+    return more;
   }
 
   #start(
@@ -174,31 +210,26 @@ export class TableExecutor implements QueryExecutor {
   }
 
   /** Decodes what the output buffer holds. Type `Row` is the word of the query's maker. */
-  #takeRows<Row>(query: CompiledQuery): Row[] {
+  #takeRows<Row>(query: CompiledQuery, into: Row[]): void {
     const { handle } = this.#context;
-    const { output, resultRows } = handle.connection;
-    const rows: unknown[] = [];
-    const scope = this.#transaction?.scope;
-    if (scope !== undefined && this.#givesViews(query)) {
-      if (handle.connection.resultHasHandles) {
-        for (let i = 0; i < resultRows; i++) rows.push(handle.viewAt(output.f64[i] ?? 0, scope));
-      } else {
-        const copy = handle.copyOutput(handle.connection.resultBytes);
-        let at = 0;
-        for (let i = 0; i < resultRows; i++) {
-          rows.push(handle.viewOf(copy, at + firstRecordHandle, scope));
-          at += (copy.u32[at * 2] ?? 0) / 8;
-        }
-      }
-    } else {
-      const decode = this.#context.decoderOf(query.query.fields);
-      let at = 0;
-      for (let i = 0; i < resultRows; i++) {
-        rows.push(decode(output, at + firstRecordHandle));
-        at += (output.u32[at * 2] ?? 0) / 8;
-      }
+    const { connection } = handle;
+    const { output, resultRows } = connection;
+    const rows: unknown[] = into;
+    const scope = this.#givesViews(query) ? this.#transaction?.scope : undefined;
+    if (scope !== undefined && connection.resultHasHandles) {
+      for (let i = 0; i < resultRows; i++) rows.push(handle.viewAt(output.f64[i] ?? 0, scope));
+      return;
     }
-    return rows as Row[];
+    const memory = scope === undefined ? output : handle.copyOutput(connection.resultBytes);
+    const decode = this.#context.decoderOf(query.query.fields);
+    let at = 0;
+    for (let i = 0; i < resultRows; i++) {
+      const record = at + firstRecordHandle;
+      rows.push(
+        scope === undefined ? decode(memory, record) : handle.viewOf(memory, record, scope),
+      );
+      at += (memory.u32[at * 2] ?? 0) / 8;
+    }
   }
 
   /** Whether the rows are views: those of a transaction are, unless columns were selected. */

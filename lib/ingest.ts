@@ -158,17 +158,19 @@ class Feeder {
   }
 
   #feedText(piece: string): void {
-    let text = this.#half + piece;
-    const last = text.charCodeAt(text.length - 1);
-    this.#half = last >= 0xd800 && last < 0xdc00 ? text.slice(-1) : "";
-    let end = text.length - this.#half.length;
-    while (end > 0) {
+    const text = this.#half + piece;
+    const end = text.length - (endsInHalf(text) ? 1 : 0);
+    this.#half = text.slice(end);
+    // A UTF-16 unit becomes at most 3 bytes, so a part of this length always fits. Whole texts
+    // are not handed to the encoder: it would flatten what is left of them each time.
+    const step = Math.floor(this.#connection.inputSize / 3);
+    for (let start = 0; start < end;) {
+      let part = text.slice(start, Math.min(start + step, end));
+      if (endsInHalf(part)) part = part.slice(0, -1);
       this.#connection.check();
-      const source = end === text.length ? text : text.slice(0, end);
-      const { read, written } = this.#encoder.encodeInto(source, this.#connection.input.u8);
-      text = text.slice(read);
-      end -= read;
+      const { written } = this.#encoder.encodeInto(part, this.#connection.input.u8);
       this.#send(written, false);
+      start += part.length;
     }
   }
 
@@ -199,6 +201,12 @@ class Feeder {
     const connection = this.#connection;
     return { rows: connection.total, skipped: connection.resultRows, bytes: this.#bytes };
   }
+}
+
+/** Whether a text ends with the first half of a surrogate pair. */
+function endsInHalf(text: string): boolean {
+  const last = text.charCodeAt(text.length - 1);
+  return last >= 0xd800 && last < 0xdc00;
 }
 
 function piecesOf(

@@ -33,7 +33,7 @@ export class Result<Row> implements Iterable<Row> {
       this.#rows = [];
       this.count = executor.count(query, []);
     } else {
-      this.#rows = [...executor.run<Row>(query, [], Infinity)];
+      this.#rows = executor.all<Row>(query, []);
       this.count = this.#rows.length;
     }
   }

@@ -106,6 +106,16 @@ describe("ingestTsv()", () => {
       assert.equal(table.get("A1")?.callsign, "🛩");
     }));
 
+  test("keeps every character of a text that takes several buffers", () =>
+    withTable(async (table) => {
+      // Pairs of surrogates at even and odd places, so that some stand at the end of a part.
+      const name = "🛩".repeat(14);
+      const lines = Array.from({ length: 20_000 }, (_, i) => `R${i}\t\t\t${name}\t\t\t\n`);
+      await table.ingestTsv(lines.join(""));
+      assert.equal(table.count(), 20_000);
+      assert.equal(table.query().where("callsign", "=", name).count(), 20_000);
+    }));
+
   test("goes by a list of columns, leaving fields out", () =>
     withTable(async (table) => {
       await table.ingestTsv("5\tignored\tA1\n6\t\tB2\n", {

@@ -140,6 +140,26 @@ describe("search()", () => {
   });
 });
 
+test("search() and query() leave no cursor open when a row cannot be decoded", () => {
+  using store = new Store();
+  const Big = defineTable("Big", { id: t.int32().primaryKey(), n: t.int64() });
+  const table = store.open({ tables: [Big] }).table(Big);
+  const rows = Array.from({ length: 30_000 }, (_, i) => ({ id: i, n: i }));
+  table.upsertMany(rows, { atomic: false });
+  const unsafe = { code: "unsafe_integer" };
+  for (const id of [10, 29_990]) {
+    table.update(id, { n: Number.MAX_SAFE_INTEGER });
+    table.apply(id, { n: { increment: 1 } });
+    // More often than a connection may have cursors.
+    for (let i = 0; i < 40; i++) {
+      assert.throws(() => table.search(""), unsafe);
+      assert.throws(() => [...table.query()], unsafe);
+    }
+    table.delete(id);
+  }
+  assert.equal(table.search("").length, 29_998);
+});
+
 describe("query()", () => {
   test("builds the same search step by step", () => {
     withRows(1000, (table) => {
