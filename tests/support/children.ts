@@ -31,13 +31,19 @@ export class Child implements Disposable {
    * @param runtime The runtime to start it with.
    * @param script The name of the file in `tests/process/`.
    * @param args What the script finds as its first argument, as JSON.
+   * @param environment Variables that it has beside those of this process. Default: none.
    */
-  constructor(runtime: RuntimeName, script: string, args: unknown) {
+  constructor(
+    runtime: RuntimeName,
+    script: string,
+    args: unknown,
+    environment: Readonly<Record<string, string>> = {},
+  ) {
     const tool = runtime === "bun" ? findBun() : findDeno();
     const path = fileURLToPath(new URL(`../process/${script}`, import.meta.url));
     const flags = runtime === "bun" ? [] : ["run", "--allow-all", "--no-check"];
     this.#process = spawn(tool.path, [...flags, path, JSON.stringify(args)], {
-      env: { ...process.env, ...tool.env },
+      env: { ...process.env, ...tool.env, ...environment },
       stdio: ["pipe", "pipe", "pipe"],
     });
     this.#exit = new Promise((resolve, reject) => {
