@@ -12,22 +12,51 @@ export interface TableStats {
   readonly rows: number;
 }
 
-/** What {@linkcode Aerostore.stats} tells. All sizes are bytes. */
+/**
+ * What `Aerostore.stats` tells of a region, about all processes that have it open. Counts begin with
+ * the region.
+ *
+ * Beside these there are facts for people who debug, which may differ between versions.
+ */
 export interface Stats {
   /** The tables. */
   readonly tables: readonly TableStats[];
-  /** Further facts, which may differ between versions. */
+  /** The position of the last commit; it grows by one with each transaction that writes. */
+  readonly position: number;
+  /** Bytes that the region has. */
+  readonly regionSize: number;
+  /** Most bytes that it may have. */
+  readonly regionSizeMax: number;
+  /** The file of the region. */
+  readonly regionPath: string;
+  /** Processes that have it open. */
+  readonly processes: number;
+  /** Transactions that were committed. */
+  readonly commits: number;
+  /** Transactions that were aborted, by themselves or by a conflict. */
+  readonly aborts: number;
+  /** Further facts. */
   readonly [name: string]: unknown;
 }
 
-/** What {@linkcode Aerostore.verify} finds. */
+/**
+ * What `Aerostore.verify` finds in a region.
+ *
+ * Beside these there are facts for people who debug, which may differ between versions.
+ */
 export interface Verification {
   /** Whether nothing is wrong. */
   readonly ok: boolean;
+  /**
+   * Whether nobody wrote meanwhile. While others write, what is on its way is not counted as a leak.
+   */
+  readonly quiescent: boolean;
   /** Blocks of memory that nothing refers to. */
   readonly leaks: number;
-  /** What is wrong, one sentence each. */
+  /** Facts that exclude each other. */
+  readonly contradictions: number;
+  /** What is wrong, in words. */
   readonly problems: readonly string[];
-  /** Further facts, which may differ between versions. */
+  /** Further facts. */
   readonly [name: string]: unknown;
 }

@@ -6,7 +6,14 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { abiHash, Status } from "../lib/abi.ts";
 import { codeOfResult, quote, reasonOf } from "../lib/errors.ts";
-import { Aerostore, AerostoreError, defineTable, type ErrorCode, t } from "../mod.ts";
+import {
+  Aerostore,
+  AerostoreError,
+  defineTable,
+  type ErrorCode,
+  t,
+  type Transaction,
+} from "../mod.ts";
 import { libraryPath } from "../lib/library.ts";
 import { Child, type RuntimeName, runtimes } from "./support/children.ts";
 import { Store } from "./support/store.ts";
@@ -21,8 +28,6 @@ const outOfReach: Readonly<Partial<Record<ErrorCode, string>>> = {
   unsupported_platform: "needs another operating system",
   snapshot_revoked: "needs transactions that are kept open until memory is short",
   unique_violation: "needs secondary indexes",
-  serialization_failure: "needs transactions of several statements",
-  too_many_transactions: "needs transactions of several statements",
   already_open: "the first opener decides, later ones do not disagree",
   internal: "is a bug",
 };
@@ -259,6 +264,33 @@ describe("searching", () => {
     expectCode("invalid_query", search("-limit -1"), "-1");
     const prepared = table.prepare("-compare {{= id $1}}");
     expectCode("unknown_parameter", () => prepared.all(), "parameter");
+  });
+});
+
+describe("a transaction", () => {
+  test("that read what another one changed cannot commit", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.table(Presence).upsertMany([{ id: "A", visits: 1 }, { id: "B", visits: 1 }]);
+    using first = db.begin();
+    using second = db.begin();
+    // Each reads what the other one writes.
+    const visitsOf = (tx: Transaction, id: string) => tx.table(Presence).get(id)?.visits ?? 0;
+    first.table(Presence).update("A", { visits: visitsOf(first, "B") + 1 });
+    second.table(Presence).update("B", { visits: visitsOf(second, "A") + 1 });
+    first.commit();
+    expectCode("serialization_failure", () => second.commit(), '"Presence"');
+    assert.equal(db.table(Presence).get("B")?.visits, 1);
+  });
+
+  test("beyond those that a region can have is refused", () => {
+    using store = new Store();
+    expectCode("too_many_transactions", () => {
+      for (let opened = 0; opened < 1000; opened += 50) {
+        const db = store.open({ tables: [Presence] });
+        for (let i = 0; i < 50; i++) db.begin();
+      }
+    }, "begin a transaction");
   });
 });
 
