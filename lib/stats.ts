@@ -21,7 +21,7 @@ export interface TableStats {
 export interface Stats {
   /** The tables. */
   readonly tables: readonly TableStats[];
-  /** The position of the last commit; it grows by one with each transaction that writes. */
+  /** The position of the last commit; it grows with each transaction that writes. */
   readonly position: number;
   /** Bytes that the region has. */
   readonly regionSize: number;

@@ -1,6 +1,6 @@
-/** Opens a database when told to, writes rows of its own and increments a shared one. */
+/** Opens a database when told to, writes rows of its own and counts in one that all share. */
 
-import { Aerostore, type OpenOptions } from "../../mod.ts";
+import { Aerostore, AerostoreError, type OpenOptions } from "../../mod.ts";
 import { Presence } from "../support/tables.ts";
 import { readArguments, receive, tell } from "./channel.ts";
 
@@ -16,19 +16,22 @@ for await (const command of receive()) {
   if (command === "write") {
     using db = Aerostore.open(directory, { ...options, tables: [Presence] });
     const presence = db.table(Presence);
+    // All writers want the same keys.
+    const insertOnce = (id: string): boolean => {
+      try {
+        presence.insert({ id });
+        return true;
+      } catch (error) {
+        if (error instanceof AerostoreError && error.code === "duplicate_key") return false;
+        throw error;
+      }
+    };
     let inserted = 0;
+    insertOnce("shared");
     for (let i = 0; i < rows; i++) {
       presence.upsert({ id: `${name}-${i}`, place: name, visits: i });
       presence.apply("shared", { visits: { increment: 1 } });
-      try {
-        // All writers want the same keys: each key must be inserted once.
-        presence.insert({ id: `contested-${i}`, place: name });
-        inserted++;
-      } catch (error) {
-        if (!(error instanceof Error && "code" in error && error.code === "duplicate_key")) {
-          throw error;
-        }
-      }
+      if (insertOnce(`contested-${i}`)) inserted++;
     }
     tell({ inserted, seen: presence.get("shared") });
   }
