@@ -2,6 +2,8 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const actions = @import("actions.zig");
+const ending = @import("ending.zig");
 const fixture = @import("fixture.zig");
 const history = @import("history.zig");
 const kernel_module = @import("kernel.zig");
@@ -20,9 +22,12 @@ pub const Step = union(enum) {
     /// An amount from row 0 or 1 to the other one.
     transfer: KeyValue,
     delete: u8,
+    /// A transaction of several statements.
+    decide: actions.Decision,
     get: u8,
     snapshot,
     scan,
+    heap_scan,
     /// A round of draining, horizon and vacuum.
     maintain,
     /// Closes the fiber's session and opens another one.
@@ -45,6 +50,7 @@ pub const Scenario = struct {
     fibers: []const Fiber,
     cells_log2: u6 = 3,
     buckets_log2: u6 = 0,
+    watch_freed: bool = true,
     plans: []const Plan,
     catches: []const kernel_module.Catch = &.{},
 };
@@ -67,6 +73,7 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
                 .buckets_log2 = scenario.buckets_log2,
                 .sessions = scenario.fibers.len,
                 .rows = rows,
+                .watch_freed = scenario.watch_freed,
             });
         }
     };
@@ -75,7 +82,7 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
         .about = scenario.about,
         .threads = &Made.threads,
         .init = Made.init,
-        .check = fixture.check,
+        .check = ending.check,
         .plans = scenario.plans,
         .catches = scenario.catches,
     };
@@ -91,18 +98,20 @@ fn Performer(comptime steps: []const Step) type {
 
 fn perform(step: Step) void {
     switch (step) {
-        .insert => |it| fixture.insert(it[0], it[1]),
-        .upsert => |it| fixture.upsert(it[0], it[1]),
-        .update => |it| fixture.update(it[0], it[1]),
-        .add => |it| fixture.add(it[0], it[1]),
-        .transfer => |it| fixture.transfer(it[0], it[1]),
-        .delete => |key| fixture.delete(key),
-        .get => |key| fixture.get(key),
-        .snapshot => fixture.snapshot(),
-        .scan => fixture.scan(),
-        .maintain => fixture.maintain(),
-        .reopen => fixture.reopen(),
-        .recover => fixture.recoverDead(),
+        .insert => |it| actions.insert(it[0], it[1]),
+        .upsert => |it| actions.upsert(it[0], it[1]),
+        .update => |it| actions.update(it[0], it[1]),
+        .add => |it| actions.add(it[0], it[1]),
+        .transfer => |it| actions.transfer(it[0], it[1]),
+        .delete => |key| actions.delete(key),
+        .decide => |decision| actions.decide(decision),
+        .get => |key| actions.get(key),
+        .snapshot => actions.snapshot(),
+        .scan => actions.scan(),
+        .heap_scan => actions.heapScan(),
+        .maintain => actions.maintain(),
+        .reopen => actions.reopen(),
+        .recover => actions.recover(),
     }
 }
 
@@ -113,7 +122,7 @@ pub fn usual(comptime preemptions: u8) []const Plan {
         .{ .strategy = .exhaustive, .runs_max = 2_000_000, .preemptions_max = preemptions },
         .{
             .strategy = .exhaustive,
-            .runs_max = 100_000,
+            .runs_max = 2_000,
             .preemptions_max = 1,
             .victims = &.{.{ .fiber = 0 }},
         },
@@ -132,6 +141,32 @@ pub fn usual(comptime preemptions: u8) []const Plan {
         .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
     };
 }
+
+/// The same for scenarios of many accesses: one preemption, and none together with a death.
+pub const long: []const Plan = &.{
+    .{ .strategy = .exhaustive, .runs_max = 2_000_000, .preemptions_max = 1 },
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 1_000,
+        .preemptions_max = 0,
+        .victims = &.{.{ .fiber = 0 }},
+    },
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 1_000,
+        .preemptions_max = 0,
+        .victims = &.{.{ .fiber = 1 }},
+    },
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 1_000,
+        .preemptions_max = 0,
+        .victims = &.{.{ .fiber = 0, .kind = .freeze }},
+    },
+    .{ .strategy = .random, .runs_max = 20, .victims = &.{.{ .fiber = 0 }} },
+    .{ .strategy = .random, .runs_max = 5_000 },
+    .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
+};
 
 /// For three fibers and more: seeds only.
 pub const seeded: []const Plan = &.{

@@ -205,6 +205,13 @@ pub noinline fn copyOut(dst: [*]u8, src: [*]const u8, n: usize) void {
     }
 }
 
+pub noinline fn copyRacing(dst: [*]u8, src: [*]const u8, n: usize) void {
+    assert(n % 8 == 0);
+    scheduler.access();
+    trace("copy racing", @intFromPtr(src), 0, n, @returnAddress());
+    @memcpy(dst[0..n], src[0..n]);
+}
+
 pub fn spinHint() void {
     scheduler.pause(.spin);
 }

@@ -50,10 +50,6 @@ pub const kernels = [_]Kernel{
                     .expect_finding = true,
                 },
             },
-            .{
-                .mutation = .epoch_from_next,
-                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-            },
         },
     }),
     kernel(.{
@@ -88,8 +84,19 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .get = 0 }, .snapshot } },
         },
         .plans = scenario.seeded,
+    }),
+    kernel(.{
+        .name = "read.epoch",
+        .about = "the epoch is published while a writer is undecided and a reader pins it",
+        .rows = &.{100},
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 0, 10 } }, .maintain } },
+            .{ .steps = &.{.maintain} },
+            .{ .steps = &.{ .{ .get = 0 }, .{ .get = 0 } } },
+        },
+        .plans = scenario.seeded,
         .catches = &.{.{
-            .mutation = .no_stamp_by_drainer,
+            .mutation = .epoch_from_next,
             .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
         }},
     }),
@@ -102,6 +109,19 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{.scan} },
         },
         .plans = scenario.usual(2),
+    }),
+    kernel(.{
+        .name = "read.scan_prepared",
+        .about = "a scan finds a node that its inserter gives up, because another was faster",
+        .fibers = &.{
+            .{ .steps = &.{.{ .upsert = .{ 0, 10 } }} },
+            .{ .steps = &.{.{ .upsert = .{ 0, 20 } }} },
+            .{ .steps = &.{.scan} },
+        },
+        .plans = &.{
+            .{ .strategy = .exhaustive, .runs_max = 100_000, .preemptions_max = 1 },
+            .{ .strategy = .priority, .runs_max = 20_000, .depth = 4 },
+        },
     }),
     kernel(.{
         .name = "read.scan_insert",

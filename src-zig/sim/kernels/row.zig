@@ -41,7 +41,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .delete = 0 }, .maintain, .{ .insert = .{ 0, 10 } } } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 20 } }, .maintain } },
         },
-        .plans = scenario.usual(1),
+        .plans = scenario.long,
     }),
     kernel(.{
         .name = "row.removal",
@@ -51,7 +51,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .delete = 0 }, .maintain, .maintain } },
             .{ .steps = &.{ .{ .insert = .{ 0, 20 } }, .{ .get = 1 } } },
         },
-        .plans = scenario.usual(1),
+        .plans = scenario.long,
     }),
     kernel(.{
         .name = "row.removal_neighbour",
