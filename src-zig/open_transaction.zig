@@ -121,12 +121,12 @@ pub const OpenTransaction = struct {
 
     /// Begins an operation. Fails if the snapshot was taken away while nothing ran.
     pub fn enter(self: *OpenTransaction) Error!void {
-        if (self.has_views) return;
-        if (self.holds_gate) gate.renew(self.session);
-        if (!self.session.resumePin()) return error.SnapshotRevoked;
         if (sync.mutated(.moving_snapshot)) {
             self.snapshot = reader.snapshotNow(self.session.region);
         }
+        if (self.has_views) return;
+        if (self.holds_gate) gate.renew(self.session);
+        if (!self.session.resumePin()) return error.SnapshotRevoked;
     }
 
     /// Ends an operation: what it returned is copied out, or `has_views` is set.

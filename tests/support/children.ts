@@ -10,11 +10,24 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { findBun, findDeno } from "../../scripts/toolchain.mjs";
 
+type Tool = ReturnType<typeof findBun>;
+
 /** The runtimes that the module runs on. */
 export type RuntimeName = "bun" | "deno";
 
 /** Both runtimes. */
 export const runtimes: readonly RuntimeName[] = ["bun", "deno"];
+
+/** The programs, once found: finding asks each for its version. */
+const programs = new Map<RuntimeName, Tool>();
+
+function programOf(runtime: RuntimeName): Tool {
+  const known = programs.get(runtime);
+  if (known !== undefined) return known;
+  const found = runtime === "bun" ? findBun() : findDeno();
+  programs.set(runtime, found);
+  return found;
+}
 
 /** A running script of `tests/process/`. */
 export class Child implements Disposable {
@@ -85,6 +98,16 @@ export class Child implements Disposable {
   /** Sends a line to the child. */
   send(value: unknown): void {
     this.#process.stdin?.write(`${JSON.stringify(value)}\n`);
+  }
+
+  /** Stops the child where it is, until `resume`. */
+  suspend(): void {
+    this.#process.kill("SIGSTOP");
+  }
+
+  /** Lets the child go on. */
+  resume(): void {
+    this.#process.kill("SIGCONT");
   }
 
   /** Kills the child at once. */
