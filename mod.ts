@@ -67,6 +67,7 @@ export {
   Table,
   type UpsertManyOptions,
 } from "./lib/table.ts";
+export type { Configuration, ConfigurationName, ConfigurationValue } from "./lib/config.ts";
 export {
   type RetryOptions,
   Transaction,

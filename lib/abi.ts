@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 3369528046841086;
+export const abiHash = 6067334938263491;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -137,6 +137,8 @@ export const signatures = {
   aero_ingest_begin: [["u32", "u32", "u32"], "i32"],
   aero_ingest_feed: [["u32", "u32", "u32", "u32"], "i32"],
   aero_ingest_end: [["u32", "u32"], "i32"],
+  aero_config_set: [["u32", "u32", "u32"], "i32"],
+  aero_config_get: [["u32", "u32"], "f64"],
   aero_stats: [["u32"], "i32"],
   aero_verify: [["u32"], "i32"],
 } as const;
@@ -250,6 +252,12 @@ export const TransactionFlag = {
   read_only: 1,
   relaxed: 2,
   exclusive: 4,
+} as const;
+
+/** The number of each setting of a region. */
+export const Setting = {
+  max_snapshot_age_ms: 1,
+  kill_stalled_after_ms: 2,
 } as const;
 
 /** The number of each route in a plan. */

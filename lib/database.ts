@@ -13,6 +13,7 @@ import { environmentVariable, loadLibrary } from "./library.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "./native.ts";
 import { type Columns, TableDefinition } from "./schema.ts";
 import { parseSize } from "./size.ts";
+import { type ConfigurationName, type ConfigurationValue, getConfig, setConfig } from "./config.ts";
 import type { Dialect } from "./stapi/ast.ts";
 import type { Stats, Verification } from "./stats.ts";
 import { Table } from "./table.ts";
@@ -57,6 +58,10 @@ export interface OpenOptions {
    * Default: `off`.
    */
   readonly synchronousCommit?: "on" | "off";
+  /** Sets `max_snapshot_age_ms` of the whole region; see {@linkcode Configuration}. */
+  readonly maxSnapshotAgeMs?: number;
+  /** Sets `kill_stalled_after_ms` of the whole region; see {@linkcode Configuration}. */
+  readonly killStalledAfterMs?: number;
 }
 
 /** The options of {@linkcode Aerostore.open} for a database without a directory. */
@@ -73,6 +78,8 @@ const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
   "libraryPath",
   "dialect",
   "synchronousCommit",
+  "maxSnapshotAgeMs",
+  "killStalledAfterMs",
   "ephemeral",
 ]);
 
@@ -160,6 +167,13 @@ export class Aerostore implements Disposable {
     try {
       const database = new Aerostore(connection, options.dialect ?? "default");
       for (const definition of options.tables ?? []) database.#declare(definition);
+      const { maxSnapshotAgeMs, killStalledAfterMs } = options;
+      if (maxSnapshotAgeMs !== undefined) {
+        database.setConfig("max_snapshot_age_ms", maxSnapshotAgeMs);
+      }
+      if (killStalledAfterMs !== undefined) {
+        database.setConfig("kill_stalled_after_ms", killStalledAfterMs);
+      }
       return database;
     } catch (error) {
       connection.close();
@@ -237,6 +251,35 @@ export class Aerostore implements Disposable {
     const transaction = new Transaction(this.#transactionHost, options, exclusive);
     this.#transactions.add(transaction);
     return transaction;
+  }
+
+  /**
+   * Changes a setting for all processes that have the database open.
+   *
+   * @param name See {@linkcode Configuration}.
+   * @param value The new value.
+   * @throws {AerostoreError} With `bad_argument` for a name or value that makes no sense,
+   * `not_supported` for one that this version cannot follow.
+   *
+   * @example Bound how long a forgotten transaction holds memory back
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Aerostore } from "aerostore";
+   *
+   * using db = Aerostore.open({ ephemeral: `ages-${crypto.randomUUID()}`, size: "8MiB" });
+   * db.setConfig("max_snapshot_age_ms", 60_000);
+   * assert.equal(db.getConfig("aerostore.max_snapshot_age_ms"), 60_000);
+   * ```
+   */
+  setConfig<Name extends ConfigurationName>(name: Name, value: ConfigurationValue<Name>): void {
+    this.#connection.check();
+    setConfig(this.#connection, name, value);
+  }
+
+  /** Returns a setting; see {@linkcode Aerostore.setConfig}. */
+  getConfig<Name extends ConfigurationName>(name: Name): ConfigurationValue<Name> {
+    this.#connection.check();
+    return getConfig(this.#connection, name) as ConfigurationValue<Name>;
   }
 
   /** Returns what the database tells about itself. */

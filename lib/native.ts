@@ -358,6 +358,16 @@ export class Connection {
     return this.#library.aero_ingest_end(this.#id, ingest);
   }
 
+  /** Changes a setting of the region. */
+  configSet(setting: number, value: number): number {
+    return this.#library.aero_config_set(this.#id, setting, value);
+  }
+
+  /** Returns a setting of the region, or a negative status. */
+  configGet(setting: number): number {
+    return this.#library.aero_config_get(this.#id, setting);
+  }
+
   /** Puts the statistics into the output buffer; returns their size. */
   stats(): number {
     return this.#library.aero_stats(this.#id);

@@ -12,6 +12,18 @@ export interface TableStats {
   readonly rows: number;
 }
 
+/** Bytes of a region by what they hold. */
+export interface MemoryStats {
+  /** Versions of rows, the present and the superseded ones. */
+  readonly versions: number;
+  /** Keys and anchors of rows. */
+  readonly rows: number;
+  /** Logs by which killed processes are cleaned up after. */
+  readonly logs: number;
+  /** Everything else, such as descriptions of tables. */
+  readonly other: number;
+}
+
 /**
  * What `Aerostore.stats` tells of a region, about all processes that have it open. Counts begin with
  * the region.
@@ -31,10 +43,34 @@ export interface Stats {
   readonly regionPath: string;
   /** Processes that have it open. */
   readonly processes: number;
-  /** Transactions that were committed. */
+  /** Transaction slots in use. */
+  readonly slots: number;
+  /** How many there are. */
+  readonly slotsMax: number;
+  /** Positions since the oldest snapshot: what they superseded cannot be reused yet. */
+  readonly horizonLag: number;
+  /** Log entries that wait for the horizon. */
+  readonly logEntries: number;
+  /** What the region's memory holds. */
+  readonly memory: MemoryStats;
+  /** Transactions that wrote. */
   readonly commits: number;
-  /** Transactions that were aborted, by themselves or by a conflict. */
+  /** Transactions undone after they had begun to write, for whatever reason. */
   readonly aborts: number;
+  /** Those that validation refused. */
+  readonly conflicts: number;
+  /** Those that others lost patience with before they had a position. */
+  readonly kicks: number;
+  /** Those that others lost patience with after that. */
+  readonly skips: number;
+  /** Attempts that began again by themselves. */
+  readonly retries: number;
+  /** Looks at others that were undecided. */
+  readonly waits: number;
+  /** Dead processes whose work was finished or undone by others. */
+  readonly recoveredProcesses: number;
+  /** Snapshots that were given up, for their age or to free memory. */
+  readonly revokedSnapshots: number;
   /** Further facts. */
   readonly [name: string]: unknown;
 }

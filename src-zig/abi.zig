@@ -10,6 +10,7 @@
 const std = @import("std");
 const build_options = @import("build_options");
 const abi_surface = @import("abi_surface.zig");
+const config_calls = @import("config_calls.zig");
 const connection_module = @import("connection.zig");
 const ingest_calls = @import("ingest_calls.zig");
 const os = @import("os.zig");
@@ -26,6 +27,7 @@ const Status = status.Status;
 pub const buffer_size = connection_module.buffer_size;
 pub const RowsFlags = row_calls.RowsFlags;
 pub const TransactionFlags = transaction_calls.TransactionFlags;
+pub const Setting = config_calls.Setting;
 
 /// Flags of `aero_open`.
 pub const OpenFlags = packed struct(u32) {
@@ -232,6 +234,18 @@ pub export fn aero_ingest_feed(connection: u32, ingest: u32, size: u32, last: u3
 pub export fn aero_ingest_end(connection: u32, ingest: u32) i32 {
     const c = enter(connection) orelse return closed();
     return done(c, ingest_calls.end(c, ingest));
+}
+
+/// Changes a setting of the region. `setting` is a `Setting`.
+pub export fn aero_config_set(connection: u32, setting: u32, value: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return done(c, config_calls.set(c, setting, value));
+}
+
+/// The value of a setting, or a negative status.
+pub export fn aero_config_get(connection: u32, setting: u32) f64 {
+    const c = enter(connection) orelse return @floatFromInt(closed());
+    return config_calls.get(c, setting) catch |err| @floatFromInt(c.fail(err));
 }
 
 /// Puts counts and sizes into the output, as JSON. Returns its bytes.

@@ -142,6 +142,11 @@ pub const groups: []const Group = &.{
         .numbers = flagValues(abi.TransactionFlags),
     },
     .{
+        .name = "Setting",
+        .doc = "The number of each setting of a region.",
+        .numbers = enumValues(abi.Setting),
+    },
+    .{
         .name = "Route",
         .doc = "The number of each route in a plan.",
         .numbers = enumValues(plan.Route),

@@ -106,7 +106,7 @@ pub const Connection = struct {
         connection.ingests.deinit();
         connection.transactions.deinit(connection);
         connection.rows.deinit();
-        for (connection.sessions.items) |session| session.close();
+        for (connection.sessions.items) |session| connection.store.engine.closeSession(session);
         connection.sessions.deinit(gpa);
         os.unmap(connection.memory);
     }
@@ -152,7 +152,7 @@ pub const Connection = struct {
         if (connection.sessions.items.len == 0) {
             connection.sessions.appendAssumeCapacity(session);
         } else {
-            session.close();
+            connection.store.engine.closeSession(session);
         }
     }
 

@@ -15,8 +15,10 @@ const participants = @import("participants.zig");
 const recovery = @import("recovery.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
+const stalls = @import("stalls.zig");
 const vacuum = @import("vacuum.zig");
 const waiting = @import("waiting.zig");
+const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const Region = region_module.Region;
 const Session = session_module.Session;
 const Shm = sync.Shm;
@@ -24,6 +26,8 @@ const Shm = sync.Shm;
 pub const Error = session_module.Error || error{ThreadFailed};
 
 const round_ns_busy = 1 * std.time.ns_per_ms;
+/// Entries after which others may have a session back.
+const drain_at_once = 8192;
 const round_ns_idle = 20 * std.time.ns_per_ms;
 
 /// For `Participant.attach`, before there is an engine.
@@ -46,6 +50,10 @@ pub const Engine = struct {
     stopping: Shm(u32) = .init(0),
     wait: waiting.Wait = .{},
     drained_before: u64 = 0,
+    /// Sessions of this process, apart from the maintenance one. Guarded by `mutex`.
+    sessions: std.ArrayList(*Session) = .empty,
+    mutex: ProcessMutex = .{},
+    ages: stalls.Ages = .{},
 
     /// Starts the maintenance thread. `engine` must stay where it is until `stop`.
     pub fn start(
@@ -76,6 +84,7 @@ pub const Engine = struct {
         sync.futexWake(wake, std.math.maxInt(u31));
         if (engine.thread) |thread| thread.join();
         engine.thread = null;
+        engine.sessions.deinit(engine.gpa);
         engine.drainOwn();
         const leader = &engine.region.control.leader.word;
         const word = leader.load(.acquire);
@@ -84,7 +93,39 @@ pub const Engine = struct {
     }
 
     pub fn openSession(engine: *Engine) session_module.Error!*Session {
-        return Session.open(engine.region, engine.gpa, engine.claim);
+        engine.mutex.lock();
+        defer engine.mutex.unlock();
+        try engine.sessions.ensureUnusedCapacity(engine.gpa, 1);
+        const session = try Session.open(engine.region, engine.gpa, engine.claim);
+        engine.sessions.appendAssumeCapacity(session);
+        return session;
+    }
+
+    /// The session is not pinned and runs no transaction.
+    pub fn closeSession(engine: *Engine, session: *Session) void {
+        engine.mutex.lock();
+        defer engine.mutex.unlock();
+        for (engine.sessions.items, 0..) |known, index| {
+            if (known != session) continue;
+            _ = engine.sessions.swapRemove(index);
+            break;
+        }
+        session.close();
+    }
+
+    /// Drains the logs of sessions that write nothing at the moment.
+    fn drainIdle(engine: *Engine) void {
+        engine.mutex.lock();
+        defer engine.mutex.unlock();
+        for (engine.sessions.items) |session| {
+            if (!session.tryLock()) continue;
+            defer session.unlock();
+            if (session.log.isEmpty()) continue;
+            // Under the maintenance slot's pin: the session's own is its owner's.
+            engine.maintenance.pin();
+            defer engine.maintenance.unpin();
+            _ = vacuum.drain(session, drain_at_once);
+        }
     }
 
     fn run(engine: *Engine) void {
@@ -94,6 +135,7 @@ pub const Engine = struct {
             const seen = wake.load(.acquire);
             const leading = engine.lead();
             const busy = leading and engine.round();
+            engine.drainIdle();
             if (!busy and leading) engine.region.control.shared.drainer_sleeping.store(1, .seq_cst);
             if (engine.stopping.load(.acquire) != 0) break;
             sync.futexWait(wake, seen, if (busy) round_ns_busy else round_ns_idle);
@@ -128,6 +170,7 @@ pub const Engine = struct {
         _ = region.control.leader.heartbeat.fetchAdd(1, .monotonic);
         _ = engine.participant.recoverDead(recoveryOf(region));
         engine.drainRing();
+        engine.ages.enforce(region);
         vacuum.advanceHorizon(region);
         const waiting_logs = engine.drainOrphans();
         engine.drainOwn();

@@ -165,7 +165,7 @@ pub fn next(connection: *Connection, number: u32) Error!bool {
     const query = connection.queries.open.items[at];
     errdefer closeAt(connection, at);
     if (query.session) |session| if (!session.resumePin()) {
-        connection.detail.set("memory ran out, and the search waited for its next rows", .{});
+        connection.detail.set("its snapshot was given up, for its age or because memory ran out", .{});
         return error.SnapshotRevoked;
     };
     if (!try fill(connection, query)) {

@@ -109,8 +109,12 @@ pub const SharedLine = extern struct {
     checkpoint_start: Shm(u64),
     /// Nonzero while the maintenance thread sleeps and wants a wake-up from committers.
     drainer_sleeping: Shm(u32),
+    /// Milliseconds after which a resting snapshot is revoked; 0 for never.
+    snapshot_age_ms_max: Shm(u32),
+    /// Milliseconds after which a process that is stuck in an operation is killed; 0 for never.
+    kill_stalled_after_ms: Shm(u32),
     reserved_a: u32,
-    reserved: [limits.line_pair - 48]u8,
+    reserved: [limits.line_pair - 56]u8,
 };
 
 pub const LeaderLine = extern struct {
@@ -122,7 +126,8 @@ pub const LeaderLine = extern struct {
     reserved_a: u32,
     recovered_processes: Shm(u64),
     kicks: Shm(u64),
-    reserved: [limits.line_pair - 40]u8,
+    revocations: Shm(u64),
+    reserved: [limits.line_pair - 48]u8,
 };
 
 pub const MemoryLine = extern struct {
@@ -188,7 +193,12 @@ pub const Slot = extern struct {
     commits: Shm(u64),
     aborts: Shm(u64),
     kicked: Shm(u64),
-    padding_b: [limits.line_pair - 48]u8,
+    /// Commits that validation refused.
+    conflicts: Shm(u64),
+    /// Attempts that began again, and looks at others that were still undecided.
+    retries: Shm(u64),
+    waits: Shm(u64),
+    padding_b: [limits.line_pair - 72]u8,
 
     comptime {
         assert(@sizeOf(Slot) == 2 * limits.line_pair);

@@ -8,6 +8,8 @@ const limits = @import("limits.zig");
 const region_module = @import("region.zig");
 const row_count = @import("row_count.zig");
 const session_module = @import("session.zig");
+const slabs = @import("slabs.zig");
+const Tail = @import("slot_log.zig").Tail;
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
 const Region = region_module.Region;
@@ -50,41 +52,70 @@ fn writeStats(connection: *Connection, writer: *Writer) Writer.Error!void {
         try std.json.Stringify.encodeJsonString(schema.table.name(), .{}, writer);
         try writer.print(",\"rows\":{d}}}", .{row_count.total(region, @intCast(id))});
     }
-    try writer.print(
-        "],\"position\":{d},\"drained\":{d},\"epoch\":{d},\"horizon\":{d}",
-        .{
-            control.next.word.load(.acquire),
-            commit_ring.drainedPosition(region),
-            control.shared.epoch.load(.acquire),
-            control.shared.horizon.load(.acquire),
-        },
-    );
-    const slab_top = @min(control.memory.slab_top.load(.acquire), region.slab_count);
-    try writer.print(
-        ",\"regionSizeMax\":{d},\"regionSize\":{d},\"slabs\":{d},\"slabsMax\":{d}",
-        .{
-            connection.store.file.size_max,
-            control.memory.committed.load(.acquire),
-            slab_top,
-            region.slab_count,
-        },
-    );
-    const slots = countSlots(region);
-    try writer.print(
-        ",\"processes\":{d},\"slots\":{d},\"commits\":{d},\"aborts\":{d}",
-        .{ countProcesses(region), slots.claimed, slots.commits, slots.aborts },
-    );
-    try writer.print(
-        ",\"kicks\":{d},\"recoveredProcesses\":{d},\"catalogueVersion\":{d},\"regionPath\":",
-        .{
-            control.leader.kicks.load(.monotonic),
-            control.leader.recovered_processes.load(.monotonic),
-            control.catalogue.version.load(.acquire),
-        },
-    );
+    try writer.writeByte(']');
+    const next = control.next.word.load(.acquire);
+    const horizon = control.shared.horizon.load(.acquire);
+    try field(writer, "position", next);
+    try field(writer, "drained", commit_ring.drainedPosition(region));
+    try field(writer, "epoch", control.shared.epoch.load(.acquire));
+    try field(writer, "horizon", horizon);
+    try field(writer, "horizonLag", next -| horizon);
+    try field(writer, "regionSizeMax", connection.store.file.size_max);
+    try field(writer, "regionSize", control.memory.committed.load(.acquire));
+    try writeMemory(region, writer);
+    try field(writer, "processes", countProcesses(region));
+    try field(writer, "processesMax", limits.process_count);
+    try writeSlots(region, writer);
+    const leader = &control.leader;
+    try field(writer, "recoveredProcesses", leader.recovered_processes.load(.monotonic));
+    try field(writer, "revokedSnapshots", leader.revocations.load(.monotonic));
+    try field(writer, "catalogueVersion", control.catalogue.version.load(.acquire));
+    try writer.writeAll(",\"regionPath\":");
     const path = connection.store.file.path.slice();
     try std.json.Stringify.encodeJsonString(path, .{}, writer);
     try writer.writeByte('}');
+}
+
+fn field(writer: *Writer, comptime name: []const u8, value: u64) Writer.Error!void {
+    try writer.print(",\"" ++ name ++ "\":{d}", .{value});
+}
+
+/// Slabs and bytes by what they hold.
+fn writeMemory(region: *const Region, writer: *Writer) Writer.Error!void {
+    const top = @min(region.control.memory.slab_top.load(.acquire), region.slab_count);
+    var versions: u64 = 0;
+    var nodes: u64 = 0;
+    var logs: u64 = 0;
+    var others: u64 = 0;
+    for (region.slab_metas[0..top]) |*meta| {
+        switch (slabs.SlabKind.from(meta.kind.load(.acquire)).class) {
+            .none => {},
+            .version => versions += limits.slab_size,
+            .node => nodes += limits.slab_size,
+            .log_chunk => logs += limits.slab_size,
+            else => others += limits.slab_size,
+        }
+    }
+    try field(writer, "slabs", top);
+    try field(writer, "slabsMax", region.slab_count);
+    try writer.print(",\"memory\":{{\"versions\":{d},\"rows\":{d},\"logs\":{d},\"other\":{d}}}", .{
+        versions, nodes, logs, others,
+    });
+}
+
+fn writeSlots(region: *const Region, writer: *Writer) Writer.Error!void {
+    const slots = countSlots(region);
+    try field(writer, "slots", slots.claimed);
+    try field(writer, "slotsMax", limits.transaction_slot_count);
+    try field(writer, "orphanedSlots", slots.orphaned);
+    try field(writer, "logEntries", slots.log_entries);
+    try field(writer, "commits", slots.commits);
+    try field(writer, "aborts", slots.aborts);
+    try field(writer, "conflicts", slots.conflicts);
+    try field(writer, "kicks", slots.kicked);
+    try field(writer, "skips", region.control.leader.kicks.load(.monotonic) -| slots.kicked);
+    try field(writer, "retries", slots.retries);
+    try field(writer, "waits", slots.waits);
 }
 
 fn countProcesses(region: *const Region) u32 {
@@ -96,16 +127,34 @@ fn countProcesses(region: *const Region) u32 {
     return count;
 }
 
-const SlotCounts = struct { claimed: u32 = 0, commits: u64 = 0, aborts: u64 = 0 };
+const SlotCounts = struct {
+    claimed: u32 = 0,
+    orphaned: u32 = 0,
+    log_entries: u64 = 0,
+    commits: u64 = 0,
+    aborts: u64 = 0,
+    conflicts: u64 = 0,
+    kicked: u64 = 0,
+    retries: u64 = 0,
+    waits: u64 = 0,
+};
 
 fn countSlots(region: *const Region) SlotCounts {
     var counts: SlotCounts = .{};
     for (region.slots[0..limits.slot_count], 0..) |*slot, i| {
         counts.commits +%= slot.commits.load(.monotonic);
         counts.aborts +%= slot.aborts.load(.monotonic);
+        counts.conflicts +%= slot.conflicts.load(.monotonic);
+        counts.kicked +%= slot.kicked.load(.monotonic);
+        counts.retries +%= slot.retries.load(.monotonic);
+        counts.waits +%= slot.waits.load(.monotonic);
+        const head = slot.log_head.load(.monotonic);
+        counts.log_entries += head - Tail.from(slot.log_tail.load(.monotonic)).number(head);
+        if (i >= limits.transaction_slot_count) continue;
         const claim = slot.claim.load(.monotonic);
-        const owned = claim != 0 and claim != session_module.orphan_claim;
-        if (owned and i < limits.transaction_slot_count) counts.claimed += 1;
+        if (claim == session_module.orphan_claim) counts.orphaned += 1 else if (claim != 0) {
+            counts.claimed += 1;
+        }
     }
     return counts;
 }

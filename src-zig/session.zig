@@ -58,13 +58,6 @@ pub const Pin = struct {
     }
 };
 
-/// Counts of one session since it was claimed. Private to the process.
-pub const Counters = struct {
-    retries: u64 = 0,
-    waits: u64 = 0,
-    kicks: u64 = 0,
-};
-
 pub const Session = struct {
     region: *const Region,
     gpa: std.mem.Allocator,
@@ -80,7 +73,9 @@ pub const Session = struct {
     epoch: u64 = 0,
     clean_commits: u32 = 0,
     operations: u32 = 0,
-    counters: Counters = .{},
+    /// 1 while somebody of this process uses the log and the pools: the thread that writes, or the
+    /// maintenance thread that drains them meanwhile. Private to the process.
+    busy: std.atomic.Value(u32) = .init(0),
     random: std.Random.SplitMix64,
 
     /// Takes a slot for the process that `claim` names. Prefers orphans, so that their logs move on.
@@ -142,6 +137,19 @@ pub const Session = struct {
         session.gpa.free(session.image);
         leaveSlot(session.slot);
         session.gpa.destroy(session);
+    }
+
+    /// Keeps the maintenance thread from the log and the pools while the owner writes.
+    pub fn lock(session: *Session) void {
+        while (!session.tryLock()) sync.yield();
+    }
+
+    pub inline fn tryLock(session: *Session) bool {
+        return session.busy.cmpxchgStrong(0, 1, .acquire, .monotonic) == null;
+    }
+
+    pub inline fn unlock(session: *Session) void {
+        session.busy.store(0, .release);
     }
 
     pub fn pin(session: *Session) void {
@@ -224,7 +232,7 @@ pub const Session = struct {
 
     /// The transaction was kicked: others will wait longer for this slot.
     pub fn wasKicked(session: *Session) void {
-        session.counters.retries += 1;
+        session.slot.retries.store(session.slot.retries.raw +% 1, .monotonic);
         session.clean_commits = 0;
         const patience = session.slot.patience.load(.monotonic);
         session.slot.patience.store(@min(patience *| 2, patience_us_max), .monotonic);

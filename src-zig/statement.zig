@@ -28,6 +28,12 @@ pub const Result = struct {
 
 /// Writes one row as a transaction of its own.
 pub fn write(session: *Session, one: *const Write) Error!Result {
+    session.lock();
+    defer session.unlock();
+    return writeLocked(session, one);
+}
+
+fn writeLocked(session: *Session, one: *const Write) Error!Result {
     var reclaims: u32 = 0;
     while (true) {
         const result = attempt(session, one) catch |err| switch (err) {
@@ -73,6 +79,8 @@ pub const ManyResult = struct {
 /// Writes rows in one transaction. `writes` is sorted in place, and no key may stand there twice.
 pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     std.sort.pdq(Write, writes, {}, before);
+    session.lock();
+    defer session.unlock();
     var reclaims: u32 = 0;
     while (true) {
         const result = attemptMany(session, writes) catch |err| switch (err) {
@@ -92,10 +100,12 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
 /// look-ups of the rows behind are started ahead. `failed` is the number of rows written.
 pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
     const region = session.region;
+    session.lock();
+    defer session.unlock();
     var position: Position = 0;
     for (writes, 0..) |*one, index| {
         if (index % ahead_step == 0) lookAhead(session, region, writes[index..]);
-        const result = try write(session, one);
+        const result = try writeLocked(session, one);
         if (result.outcome != .done) return .{ .outcome = result.outcome, .failed = index };
         position = result.position;
     }
@@ -241,6 +251,8 @@ pub fn reclaim(session: *Session, pinned: Pinned) bool {
         const freed = vacuum.drain(session, std.math.maxInt(u32));
         if (pinned == .unpinned) session.unpin();
         if (freed > 0) return true;
+        // What holds memory may be a snapshot in which nothing runs: the oldest one goes.
+        if (round > 2 and vacuum.revokeOldest(region, session.slot_index)) continue;
         if (session.log.isEmpty()) return false;
         if (round > 2) sync.sleepNs(std.time.ns_per_ms);
     }

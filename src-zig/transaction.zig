@@ -153,7 +153,7 @@ pub const Installer = struct {
                         installer.discardVersion();
                         return .kicked;
                     }
-                    installer.session.counters.waits += 1;
+                    slot.waits.store(slot.waits.raw +% 1, .monotonic);
                     wait.writer(region, resolution);
                     continue;
                 },
@@ -466,6 +466,7 @@ pub const Installer = struct {
         if (validation) |check| if (!sync.mutated(.no_validation)) {
             if (!try check.run(check.context, position)) {
                 _ = ring.skipCell(region, position);
+                session.slot.conflicts.store(session.slot.conflicts.raw +% 1, .monotonic);
                 installer.abort();
                 return .conflict;
             }

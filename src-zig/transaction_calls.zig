@@ -42,7 +42,7 @@ pub const Open = struct {
     pub fn enter(open: *Open) Error!void {
         open.inner.enter() catch |err| {
             if (err == error.SnapshotRevoked) open.connection.detail.set(
-                "memory ran out, and the oldest snapshots that nothing ran in were given up",
+                "its snapshot was given up, for its age or because memory ran out",
                 .{},
             );
             return err;

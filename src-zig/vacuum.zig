@@ -45,6 +45,34 @@ pub fn advanceHorizon(region: *const Region) void {
     _ = shared.horizon.fetchMax(oldest, .release);
 }
 
+/// Takes the pin of the oldest snapshot in which nothing runs, if it holds the horizon back. Its
+/// owner finds out at its next operation. False if there is none.
+///
+/// No cooperation is needed: between operations nothing of a process stands on region memory, unless
+/// it has handed out views, and then its pin never rests.
+pub fn revokeOldest(region: *const Region, except: u32) bool {
+    const Pin = session_module.Pin;
+    const decided = ring.drainedPosition(region);
+    var oldest: ?struct { slot: u32, word: u64 } = null;
+    for (region.slots, 0..) |*slot, index| {
+        const word = slot.pin.load(.acquire);
+        const epoch = Pin.epoch(word) orelse continue;
+        if (index == except or word != Pin.idle(epoch) or epoch >= decided) continue;
+        if (oldest) |found| if (Pin.epoch(found.word).? <= epoch) continue;
+        oldest = .{ .slot = @intCast(index), .word = word };
+    }
+    const found = oldest orelse return false;
+    return revoke(region, found.slot, found.word);
+}
+
+/// Takes one resting pin away. False if its owner has begun an operation meanwhile.
+pub fn revoke(region: *const Region, slot: u32, word: u64) bool {
+    const revoked = session_module.Pin.revoked;
+    if (region.slots[slot].pin.cas(word, revoked, .seq_cst, .monotonic) != null) return false;
+    _ = region.control.leader.revocations.fetchAdd(1, .monotonic);
+    return true;
+}
+
 /// Skips one position on purpose, so that `drained` moves when nobody commits and what was retired
 /// at drained + 1 ripens.
 pub fn burnPosition(region: *const Region) void {

@@ -1,0 +1,37 @@
+//! Settings of the whole region, which any process may read and change while it is open.
+
+const std = @import("std");
+const connection_module = @import("connection.zig");
+const sync = @import("sync");
+const Connection = connection_module.Connection;
+const Error = connection_module.Error;
+
+/// The numbers are part of the ABI.
+pub const Setting = enum(u32) {
+    /// Milliseconds after which a snapshot that nothing runs in is given up; 0 for never.
+    max_snapshot_age_ms = 1,
+    /// Milliseconds after which a process that does not come out of an operation, or keeps views of
+    /// rows, is killed; 0 for never.
+    kill_stalled_after_ms = 2,
+};
+
+fn wordOf(connection: *Connection, number: u32) Error!*sync.Shm(u32) {
+    const shared = &connection.region().control.shared;
+    const setting = std.enums.fromInt(Setting, number) orelse {
+        connection.detail.set("there is no setting {d}", .{number});
+        return error.BadArgument;
+    };
+    return switch (setting) {
+        .max_snapshot_age_ms => &shared.snapshot_age_ms_max,
+        .kill_stalled_after_ms => &shared.kill_stalled_after_ms,
+    };
+}
+
+pub fn set(connection: *Connection, number: u32, value: u32) Error!void {
+    try connection.refuseReadOnly();
+    (try wordOf(connection, number)).store(value, .monotonic);
+}
+
+pub fn get(connection: *Connection, number: u32) Error!f64 {
+    return @floatFromInt((try wordOf(connection, number)).load(.monotonic));
+}
