@@ -102,9 +102,10 @@ pub const Connection = struct {
 
     /// Everything but the store, which `close` gives back.
     fn deinit(connection: *Connection) void {
+        // A transaction closes its queries when it ends.
+        connection.transactions.deinit(connection);
         connection.queries.deinit(connection);
         connection.ingests.deinit();
-        connection.transactions.deinit(connection);
         connection.rows.deinit();
         for (connection.sessions.items) |session| connection.store.engine.closeSession(session);
         connection.sessions.deinit(gpa);
