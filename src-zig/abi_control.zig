@@ -16,8 +16,7 @@ pub const Control = extern struct {
     output_address: f64 = 0,
     /// Address of the region. Row handles count from it, in units of 8 bytes.
     region_address: f64 = 0,
-    /// Bytes that are mapped: the region, and behind it the rows that transactions of this process
-    /// have changed and shown. Bytes that no handle leads to must not be touched.
+    /// Bytes that are mapped. Those behind what the region uses must not be touched.
     region_size: f64 = 0,
     /// Commit position of the last write.
     position: f64 = 0,

@@ -221,7 +221,7 @@ const TestRegion = struct {
         const fd = try os.open(&self.paths[1], .existing);
         defer os.close(fd);
         try os.reserve(fd, 0, size);
-        self.memory = try os.map(fd, size, 0);
+        self.memory = try os.map(fd, size);
         try region_module.format(self.memory.ptr, .forSize(size), .{});
         self.region = .init(self.memory.ptr);
         self.recovered = @ptrCast(&self.region.header.poisoned);

@@ -32,8 +32,6 @@ pub const Error = status.Error;
 pub const size_default = 1 << 30;
 /// Where a region stands unless the caller says otherwise.
 const directory_default = "/dev/shm";
-/// Bytes of this process alone, mapped behind the region: see `own_rows`.
-pub const private_size = 16 << 20;
 const ephemeral_name_max = 100;
 const grow_chunk_min = 1 << 20;
 /// Reserving memory clears it, at about 0.7 ms for each MiB: a longer stall is not wanted.
@@ -143,7 +141,6 @@ fn isEphemeralName(name: []const u8) bool {
 pub const RegionFile = struct {
     fd: os.Fd,
     path: os.Path,
-    /// The region, and behind it the process's own bytes.
     mapping: []align(os.page_size) u8,
     region: Region,
     /// Bytes that the region may ever use, from the checked copy of the header.
@@ -169,11 +166,6 @@ pub const RegionFile = struct {
         file.region = Region.init(file.mapping.ptr);
         file.region.grow = growCallback;
         file.region.grow_context = file;
-    }
-
-    /// The bytes behind the region that this process has for itself.
-    pub fn privateBytes(file: *const RegionFile) []align(os.page_size) u8 {
-        return @alignCast(file.mapping[file.size_max..]);
     }
 
     pub fn close(file: *RegionFile) void {
@@ -299,7 +291,7 @@ pub const RegionFile = struct {
 
     fn mapAll(file: *RegionFile, size_max: u64, detail: *Detail) Error!void {
         file.size_max = size_max;
-        file.mapping = os.map(file.fd, size_max, private_size) catch |err|
+        file.mapping = os.map(file.fd, size_max) catch |err|
             return osError(err, "map", &file.path, detail);
     }
 

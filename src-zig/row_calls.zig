@@ -120,17 +120,16 @@ pub fn has(connection: *Connection, transaction_number: u32, table_id: u32) Erro
     return try reader.find(connection.region(), table, key, .latest) != null;
 }
 
-/// What `view` returns for a row that the transaction has written itself: its record is in the output.
-/// No payload stands there, because the region begins with its header.
-const view_in_output = 1;
+/// What `view` returns for a row that the transaction has written itself: its record is in the
+/// output. No payload stands at 8 bytes, because the region begins with its header.
+pub const view_in_output = 1;
 
-/// The place of the row's payload in the region, in units of 8 bytes; 0 if there is no row.
+/// The place of the row's payload in the region, in units of 8 bytes; 0 if there is no row, and
+/// `view_in_output` if it is one that the transaction has written.
 pub fn view(connection: *Connection, transaction_number: u32, table_id: u32) Error!f64 {
     const table = try connection.table(table_id);
     const key = try keyOfInput(connection, table);
     const open = try connection.transactions.find(connection, transaction_number);
-    try open.enter();
-    defer open.leave();
     try open.enter();
     defer open.leave();
     const row = try open.find(table, key) orelse return 0;
@@ -267,8 +266,6 @@ fn expressionsOf(
 fn writeOne(connection: *Connection, transaction_number: u32, one: *const Write) Error!void {
     if (transaction_number != 0) {
         const open = try connection.transactions.find(connection, transaction_number);
-        try open.enter();
-        defer open.leave();
         return open.write(one);
     }
     const session = try connection.takeSession();
@@ -290,6 +287,7 @@ pub fn check(
         .duplicate_key => return error.DuplicateKey,
         .not_found => return error.NotFound,
         .conflict, .kicked => return error.SerializationFailure,
+        .unique_violation => return error.UniqueViolation,
         .type_mismatch => {
             detail.set("an expression does not fit its column", .{});
             return error.TypeMismatch;
@@ -357,8 +355,9 @@ pub fn writeRecords(
     try collector.finish();
     if (transaction_number != 0) {
         const open = try connection.transactions.find(connection, transaction_number);
-        try open.enter();
-        defer open.leave();
+        // The statement is done or not: the transaction may go on after an error of it.
+        const before = open.inner.buffer.savepoint();
+        errdefer open.inner.buffer.rollbackTo(before);
         for (writes, 0..) |*one, i| {
             connection.control.failed_index = @intCast(i);
             try open.write(one);

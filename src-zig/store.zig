@@ -23,7 +23,6 @@ const participants = @import("participants.zig");
 const region_file = @import("region_file.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const engine_module = @import("engine.zig");
-const OwnRows = @import("own_rows.zig").OwnRows;
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const Engine = engine_module.Engine;
 const assert = std.debug.assert;
@@ -48,7 +47,6 @@ pub const Store = struct {
     participant: participants.Participant,
     catalogue: Catalogue,
     engine: Engine,
-    own_rows: OwnRows,
     /// Lock byte 1 excludes other processes only.
     declaring: ProcessMutex,
 
@@ -118,7 +116,6 @@ pub const Store = struct {
         _ = store.participant.recoverDead(recovery);
         store.catalogue = .init(region, gpa);
         store.declaring = .{};
-        store.own_rows = .{ .bytes = store.file.privateBytes() };
         store.engine.start(region, gpa, &store.participant) catch |err| return switch (err) {
             error.ThreadFailed => {
                 detail.set("cannot start the maintenance thread", .{});
