@@ -114,7 +114,6 @@ test {
         _ = @import("ingest_calls.zig");
         _ = @import("lock_file.zig");
         _ = @import("os.zig");
-        _ = @import("own_rows.zig");
         _ = panic_module;
         _ = participants;
         _ = @import("process_mutex.zig");
