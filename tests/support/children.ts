@@ -21,7 +21,8 @@ export const runtimes: readonly RuntimeName[] = ["bun", "deno"];
 /** The programs, once found: finding asks each for its version. */
 const programs = new Map<RuntimeName, Tool>();
 
-function programOf(runtime: RuntimeName): Tool {
+/** Returns the program of a runtime, and the variables it needs. */
+export function programOf(runtime: RuntimeName): Tool {
   const known = programs.get(runtime);
   if (known !== undefined) return known;
   const found = runtime === "bun" ? findBun() : findDeno();
@@ -52,7 +53,7 @@ export class Child implements Disposable {
     args: unknown,
     environment: Readonly<Record<string, string>> = {},
   ) {
-    const tool = runtime === "bun" ? findBun() : findDeno();
+    const tool = programOf(runtime);
     const path = fileURLToPath(new URL(`../process/${script}`, import.meta.url));
     const flags = runtime === "bun" ? [] : ["run", "--allow-all", "--no-check"];
     this.#process = spawn(tool.path, [...flags, path, JSON.stringify(args)], {
@@ -100,14 +101,10 @@ export class Child implements Disposable {
     this.#process.stdin?.write(`${JSON.stringify(value)}\n`);
   }
 
-  /** Stops the child where it is, until `resume`. */
-  suspend(): void {
-    this.#process.kill("SIGSTOP");
-  }
-
-  /** Lets the child go on. */
-  resume(): void {
-    this.#process.kill("SIGCONT");
+  /** Sends the child a signal, and does not wait for what it does. */
+  signal(name: "SIGSTOP" | "SIGCONT" | "SIGKILL"): void {
+    // By its number: a signal sent by the object counts as its end in some runtimes.
+    if (this.#process.pid !== undefined) process.kill(this.#process.pid, name);
   }
 
   /** Kills the child at once. */
