@@ -67,8 +67,8 @@ class Crew implements Disposable {
 
 /** Waits until only this process is left, and then checks the region. */
 async function settle(db: Aerostore): Promise<void> {
-  await until("the dead processes are recovered", () => db.stats()["processes"] === 1);
-  assert.equal(db.stats()["slots"], 1, "a slot of a dead process is still taken");
+  await until("the dead processes are recovered", () => db.stats().processes === 1);
+  assert.equal(db.stats().slots, 1, "a slot of a dead process is still taken");
   assertSound(db);
 }
 
@@ -129,7 +129,7 @@ describe("processes killed at random", () => {
       using db = store.open();
       crew.check(db);
       assertSound(db);
-      assert.equal(db.stats()["processes"], 1);
+      assert.equal(db.stats().processes, 1);
       db.close();
       for (const writer of crew.writers) writer.start();
     }
@@ -188,8 +188,8 @@ describe("what a process leaves behind when it is killed", () => {
       const { directory, options } = store;
       using child = new Child(runtime, "holder.ts", { directory, options, transactions: 20 });
       assert.equal(await child.next(), "holding");
-      assert.equal(db.stats()["processes"], 2);
-      const held = Number(db.stats()["slots"]);
+      assert.equal(db.stats().processes, 2);
+      const held = db.stats().slots;
       assert.ok(held >= 20, `${held} slots are taken`);
       presence.update("p1", { place: "here" });
       await child.kill();
@@ -232,7 +232,7 @@ describe("a Worker that is terminated", () => {
       const { directory, options } = store;
       using child = new Child(runtime, "worker_host.ts", { directory, options, rounds: 4 });
       assert.equal(await child.next(), "done");
-      await until("the slots come back", () => db.stats()["slots"] === 2);
+      await until("the slots come back", () => db.stats().slots === 2);
       db.table(Presence).apply("shared", { visits: { increment: 1 } });
       assertSound(db);
       child.send("leave");

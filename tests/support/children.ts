@@ -84,6 +84,11 @@ export class Child implements Disposable {
     return this.#process.pid;
   }
 
+  /** Whether nothing more can come from the child. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** Returns what the child prints next, read as JSON. */
   async next(): Promise<unknown> {
     let line = this.#lines.shift();
