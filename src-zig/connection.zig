@@ -217,6 +217,8 @@ const Table = struct {
         defer self.mutex.unlock();
         if (!self.prepared) {
             self.prepared = true;
+            // First, for what follows leaves addresses of this library with the process.
+            os.pinLibrary();
             os.atFork(forgetInChild);
             thread_exit.prepare();
         }

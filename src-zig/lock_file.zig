@@ -65,7 +65,10 @@ pub const LockFile = struct {
     /// Opens the file, creating it unless it `must_exist`. Takes no lock.
     pub fn open(path: *const os.Path, must_exist: bool, detail: *Detail) Error!LockFile {
         const mode: os.OpenMode = if (must_exist) .existing else .create;
-        const fd = os.open(path, mode) catch |err| return osError(err, "open", path, detail);
+        const fd = os.open(path, mode) catch |err| {
+            const answer = osError(err, "open", path, detail);
+            return if (err == error.NotExist and must_exist) error.NotFound else answer;
+        };
         errdefer os.close(fd);
         const info = try checkPrivate(fd, path, detail);
         return .{ .fd = fd, .path = path.*, .stat = info };
@@ -212,11 +215,10 @@ pub fn osError(
         path.slice(), reason, os.lastErrno(),
     });
     return switch (err) {
-        error.NotExist => error.NotFound,
         error.PermissionDenied => error.PermissionDenied,
         error.NoSpace => error.DiskFull,
         error.BadPath => error.BadArgument,
-        error.Exists, error.IoError, error.NotDirectory => error.IoError,
+        error.NotExist, error.Exists, error.IoError, error.NotDirectory => error.IoError,
         error.UnsupportedPlatform => error.UnsupportedPlatform,
     };
 }
@@ -245,6 +247,23 @@ test "LockFile: gives a store one identity for good" {
     defer b.unlockInit();
     try testing.expectEqual(a.store_uuid, b.store_uuid);
     try testing.expect(!ByteLock.tryLock(a.fd, byte_init));
+}
+
+test "LockFile.wait: gives up after the time, and says who is in the way" {
+    if (!os.supported) return error.SkipZigTest;
+    var detail: Detail = .{};
+    const path = try testPath("wait");
+    defer os.unlink(&path) catch {};
+    var a = try LockFile.open(&path, false, &detail);
+    defer a.close();
+    var b = try LockFile.open(&path, false, &detail);
+    defer b.close();
+    try a.wait(byte_tables, 0, &detail);
+    try b.wait(byte_init, 0, &detail);
+    const outcome = b.wait(byte_tables, std.time.ns_per_ms, &detail);
+    try testing.expectError(error.Busy, outcome);
+    try testing.expect(std.mem.indexOf(u8, detail.text(), "declares a table") != null);
+    try testing.expect(!b.hasPeers());
 }
 
 test "LockFile: a creator that was killed before it wrote leaves nothing in the way" {

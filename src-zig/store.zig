@@ -238,7 +238,6 @@ const Registry = struct {
     fn prepareProcess(self: *Registry) void {
         if (self.prepared) return;
         self.prepared = true;
-        os.pinLibrary();
         os.atFork(forgetInChild);
         panic_module.on_panic = poisonAll;
     }
@@ -330,6 +329,18 @@ test "Store.open: is one for all openers of a process, by any path" {
     const again = try directory.open();
     try testing.expectEqual(@as(u32, 0), again.file.region.header.clean_shutdown.load(.acquire));
     again.close();
+}
+
+test "Store: a failed assertion poisons what the process has open" {
+    if (!os.supported) return error.SkipZigTest;
+    var directory: TestDirectory = undefined;
+    try directory.init();
+    defer directory.deinit();
+    const store = try directory.open();
+    poisonAll();
+    store.close();
+    try testing.expectError(error.Corrupt, directory.open());
+    try testing.expect(std.mem.indexOf(u8, directory.detail.text(), "is poisoned") != null);
 }
 
 test "Store.declare: tables outlive every process that had them open" {
