@@ -121,7 +121,9 @@ fn isStamped(region: *const Region, slot: u32, sequence: u64, log: *const slot_l
         if (entry.ts.load(.acquire) != slot_log.ts_running) continue;
         switch (entry.kind) {
             .insert, .update, .delete => {},
-            .nop, .node_new, .node_retire, .version_retire => continue,
+            .nop, .node_new => continue,
+            // Killed while it was rolled back.
+            .node_retire, .version_retire => return false,
         }
         const xmin = versionAt(region, entry.block).xmin.load(.acquire);
         return xmin != reference and xmin != Xmin.aborted;
