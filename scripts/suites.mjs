@@ -96,7 +96,7 @@ const tests = [
     budgetSeconds: 300,
     level: "test",
     commands: [
-      { tool: findZig, args: ["build", "test", "--summary", "all", "--test-timeout", "60s"] },
+      { tool: findZig, args: ["build", "test", "--summary", "all", "--test-timeout", "240s"] },
     ],
     summary: zigSummary,
   },
@@ -130,7 +130,7 @@ const tests = [
   {
     name: "sim",
     about: "The simulator: protocols hold in every interleaving and crash, mistakes are caught",
-    budgetSeconds: 240,
+    budgetSeconds: 300,
     level: "test",
     commands: [
       { tool: findZig, args: ["build", "sim", "-Doptimize=ReleaseSafe", "--", "quick"] },

@@ -60,7 +60,8 @@ async function runSuite(suite, env) {
     // A crash, an overrun or a test file that does not compile leaves no count behind.
     if (outcome.code !== 0) {
       read.failed = Math.max(read.failed, 1);
-      notes.push(outcome.reason);
+      const overrun = Date.now() >= deadline;
+      notes.push(overrun ? `overran its ${suite.budgetSeconds} s and was killed` : outcome.reason);
     }
     counts.passed += read.passed;
     counts.failed += read.failed;
