@@ -25,6 +25,8 @@ pub const Options = struct {
     sessions: u8 = 2,
     /// Rows that exist before the run.
     rows: history.State = @splat(null),
+    /// Leave each session so few free blocks of a kind that every block is soon used again.
+    scarce: bool = false,
     /// Report uses of freed blocks. Off for readers that are allowed to look at them.
     watch_freed: bool = true,
 };
@@ -73,7 +75,17 @@ pub fn reset(options: Options) void {
     _ = ring.drainDecided(&region, ring.cellCount(&region));
     sessions[0].?.unpin();
     engine.vacuum.advanceHorizon(&region);
+    if (options.scarce) for (sessions[0..sessions_count]) |session| leaveFew(session.?);
     scheduler.setProcess(scheduler.process_outside);
+}
+
+/// Sets all but one free block of each of a session's pools of rows aside. The others come back when
+/// the pool is empty and finds its slabs' free blocks again, with the ones freed meanwhile.
+fn leaveFew(session: *Session) void {
+    for (session.allocator.pools.items) |pool| {
+        if (pool.kind.class != .version and pool.kind.class != .node) continue;
+        while (pool.free_count > 1) _ = pool.take(&session.allocator) catch unreachable;
+    }
 }
 
 /// Attaches `process` and opens a session of it.

@@ -51,6 +51,7 @@ pub const Scenario = struct {
     cells_log2: u6 = 3,
     buckets_log2: u6 = 0,
     watch_freed: bool = true,
+    scarce: bool = false,
     plans: []const Plan,
     catches: []const kernel_module.Catch = &.{},
 };
@@ -74,6 +75,7 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
                 .sessions = scenario.fibers.len,
                 .rows = rows,
                 .watch_freed = scenario.watch_freed,
+                .scarce = scenario.scarce,
             });
         }
     };

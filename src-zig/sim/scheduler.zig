@@ -131,6 +131,8 @@ var outside_accesses: u64 = 0;
 var outside_process: u8 = process_outside;
 var main_context: Fiber = .{};
 var now: u64 = 0;
+/// A write before this moment is not taken for the end of a wait.
+var stall_end_min: u64 = 0;
 var preemptions: u8 = 0;
 var chooser: Chooser = .{};
 var locks: ByteLocks = .{};
@@ -218,6 +220,7 @@ pub fn run(threads: []const Thread, init: *const fn () void, check: *const fn ()
     locks = .{};
     outside_process = process_outside;
     accesses_total = 0;
+    stall_end_min = 0;
     preemptions = 0;
     chooser = .init(options.strategy, options.seed, options.depth, options.accesses_expected);
     tape.rewind();
@@ -380,12 +383,13 @@ pub fn wake(address: *const anyopaque, n: u32) void {
     }
 }
 
-/// Memory changed: whoever looks at it in a loop has a reason to look again, and whoever endured
-/// a standstill of others has got what it waited for.
+/// Memory changed: whoever looks at it in a loop has a reason to look again. And whoever endured a
+/// standstill of others for long enough to do something about it has done it now.
 pub fn wrote() void {
+    const stall_ends = now >= stall_end_min;
     for (tasks[0..count]) |*task| {
         task.idle = false;
-        task.stalled_until = 0;
+        if (stall_ends) task.stalled_until = 0;
     }
 }
 
@@ -581,6 +585,7 @@ fn wakeSleepers() void {
 }
 
 fn endure(i: u8) void {
+    stall_end_min = now + options.stall_ns / 3;
     for (tasks[0..count], 0..) |*task, j| {
         if (j != i and task.state == .ready) task.stalled_until = now + options.stall_ns;
     }

@@ -31,6 +31,7 @@ pub const kernels = [_]Kernel{
         .about = "a heap scan sees each row once while blocks are freed and used again",
         .rows = &.{100},
         .watch_freed = false,
+        .scarce = true,
         .fibers = &.{
             .{ .steps = &.{
                 .{ .upsert = .{ 0, 10 } }, .maintain,                 .{ .upsert = .{ 0, 11 } },

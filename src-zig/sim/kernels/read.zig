@@ -33,6 +33,7 @@ pub const kernels = [_]Kernel{
         .name = "read.vacuum",
         .about = "superseded versions are freed under a snapshot reader",
         .rows = &.{100},
+        .scarce = true,
         .fibers = &.{
             .{ .steps = &.{
                 .{ .upsert = .{ 0, 10 } }, .maintain, .{ .upsert = .{ 0, 11 } }, .maintain,
@@ -56,6 +57,7 @@ pub const kernels = [_]Kernel{
         .name = "read.abort",
         .about = "a kicked writer's version is freed under readers",
         .rows = &.{100},
+        .scarce = true,
         .fibers = &.{
             .{ .steps = &.{ .{ .add = .{ 0, 1 } }, .maintain } },
             .{ .steps = &.{ .{ .add = .{ 0, 2 } }, .maintain } },

@@ -37,6 +37,7 @@ pub const kernels = [_]Kernel{
         .name = "row.reinsert",
         .about = "a row is deleted, inserted again, and removed, while another writes it",
         .rows = &.{100},
+        .scarce = true,
         .fibers = &.{
             .{ .steps = &.{ .{ .delete = 0 }, .maintain, .{ .insert = .{ 0, 10 } } } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 20 } }, .maintain } },
@@ -47,6 +48,7 @@ pub const kernels = [_]Kernel{
         .name = "row.removal",
         .about = "vacuum takes a deleted row's node away while the key is inserted again",
         .rows = &.{ 100, 200 },
+        .scarce = true,
         .fibers = &.{
             .{ .steps = &.{ .{ .delete = 0 }, .maintain, .maintain } },
             .{ .steps = &.{ .{ .insert = .{ 0, 20 } }, .{ .get = 1 } } },
@@ -68,6 +70,7 @@ pub const kernels = [_]Kernel{
         .name = "row.churn",
         .about = "deletes and inserts of one key by three, with vacuum in between",
         .rows = &.{100},
+        .scarce = true,
         .fibers = &.{
             .{ .steps = &.{ .{ .delete = 0 }, .maintain, .{ .upsert = .{ 0, 1 } } } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 2 } }, .{ .delete = 0 }, .maintain } },
