@@ -262,6 +262,8 @@ const Check = struct {
                 if (entry.old != 0) try check.retired(entry.old, entry.old_generation, .version);
             },
             .version_retire => try check.retired(entry.block, entry.generation, .version),
+            .index => {},
+            .index_retire => try check.retired(entry.block, entry.generation, .index_node),
         }
     }
 
@@ -283,7 +285,7 @@ const Check = struct {
             const slab: u32 = @intCast(index);
             const kind = slabs.SlabKind.from(check.region.slab_metas[slab].kind.load(.acquire));
             switch (kind.class) {
-                .version, .node, .log_chunk => {},
+                .version, .node, .log_chunk, .index_node => {},
                 else => continue,
             }
             if (kind.size >= slabs.size_classes.len) {

@@ -285,7 +285,7 @@ pub const OpenTransaction = struct {
         self.validated = self.snapshot;
     }
 
-    pub const CommitResult = union(enum) { committed: Position, conflict };
+    pub const CommitResult = union(enum) { committed: Position, conflict, unique_violation };
 
     /// Commits. On a conflict `conflict` says what; the caller destroys the transaction either way.
     pub fn commit(self: *OpenTransaction) Error!CommitResult {
@@ -372,6 +372,7 @@ pub const OpenTransaction = struct {
         return switch (try installer.commit(validation)) {
             .committed => |position| .{ .committed = position },
             .conflict => .conflict,
+            .unique_violation => .unique_violation,
             .kicked => error.Kicked,
         };
     }

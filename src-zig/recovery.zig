@@ -24,6 +24,9 @@ const version_module = @import("version.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
+const index_entry = @import("index_entry.zig");
+const ordered_index = @import("ordered_index.zig");
+const table_indexes = @import("table_indexes.zig");
 const transaction = @import("transaction.zig");
 const vacuum = @import("vacuum.zig");
 const session_module = @import("session.zig");
@@ -54,6 +57,7 @@ pub fn recoverSlot(region: *const Region, slot_index: u32) void {
     const log = slot_log.Log.attach(region, slot);
     endTransaction(region, slot_index, &log);
     finishRemovals(region, slot_index, &log);
+    finishIndexChange(region, slot);
     sweepChunks(region, slot_index, &log);
     slabs.releaseOwned(region, slot_index + 1);
     const sequence = ring.SlotWord.from(slot.word.load(.acquire)).sequence;
@@ -62,6 +66,14 @@ pub fn recoverSlot(region: *const Region, slot_index: u32) void {
     slot.pin.store(session_module.Pin.none, .release);
     sync.step();
     session_module.leaveSlot(slot);
+}
+
+/// Killed between a change of an index and the change of its number of groups, or before, or after.
+fn finishIndexChange(region: *const Region, slot: *region_module.Slot) void {
+    const root = slot.index_change.load(.acquire);
+    if (root == 0) return;
+    region.pointer(ordered_index.Root, root).recount.store(1, .release);
+    slot.index_change.store(0, .release);
 }
 
 fn endTransaction(region: *const Region, slot_index: u32, log: *const slot_log.Log) void {
@@ -121,9 +133,9 @@ fn isStamped(region: *const Region, slot: u32, sequence: u64, log: *const slot_l
         if (entry.ts.load(.acquire) != slot_log.ts_running) continue;
         switch (entry.kind) {
             .insert, .update, .delete => {},
-            .nop, .node_new => continue,
+            .nop, .node_new, .index => continue,
             // Killed while it was rolled back.
-            .node_retire, .version_retire => return false,
+            .node_retire, .version_retire, .index_retire => return false,
         }
         const xmin = versionAt(region, entry.block).xmin.load(.acquire);
         return xmin != reference and xmin != Xmin.aborted;
@@ -136,6 +148,10 @@ fn finishRemovals(region: *const Region, slot: u32, log: *const slot_log.Log) vo
     var walk = log.backward();
     while (walk.next()) |entry| {
         if (entry.ts.load(.acquire) != slot_log.ts_unfinished) continue;
+        if (entry.kind == .index or entry.kind == .index_retire) {
+            finishIndexRemoval(region, slot, entry);
+            continue;
+        }
         // Whether the head was swapped decides. If it was not, the tombstone's own entry still
         // stands in the log, behind this one, and will try again.
         const dead = version_module.Head.dead(slot).bits();
@@ -148,6 +164,19 @@ fn finishRemovals(region: *const Region, slot: u32, log: *const slot_log.Log) vo
             entry.ts.store(1, .release);
         }
     }
+}
+
+/// Asks again whether an index entry is needed. Its node is protected by the dead slot's pin, if it was
+/// not freed before that pin, and then the entry is done.
+fn finishIndexRemoval(region: *const Region, slot: u32, entry: *slot_log.Entry) void {
+    const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
+    if (root != 0 and slabs.holds(region, entry.block, entry.generation)) {
+        const entries: index_entry.Entries = .{ .region = region, .root = root, .slot = slot };
+        entry.kind = .index_retire;
+        return entries.removeUnneeded(entry);
+    }
+    entry.kind = .nop;
+    entry.ts.store(1, .release);
 }
 
 /// Frees the slot's chunks that were taken and never came into the chain, or were dropped from it and

@@ -145,10 +145,12 @@ pub const CatalogueLine = extern struct {
     table_count: Shm(u32),
     /// Granule of each table's descriptor, 0 while there is none.
     tables: [limits.table_count_max]Shm(u32),
+    /// Granule of each table's first index, 0 while there is none; see `table_indexes.zig`.
+    indexes: [limits.table_count_max]Shm(u32),
     reserved: [padding]u8,
 
     const padding = blk: {
-        const used = 8 + 4 * limits.table_count_max;
+        const used = 8 + 8 * limits.table_count_max;
         break :blk std.mem.alignForward(usize, used + 1, limits.line_pair) - used;
     };
 };
@@ -198,7 +200,10 @@ pub const Slot = extern struct {
     /// Attempts that began again, and looks at others that were still undecided.
     retries: Shm(u64),
     waits: Shm(u64),
-    padding_b: [limits.line_pair - 72]u8,
+    /// Root of the index whose number of groups the owner is about to change, or 0.
+    index_change: Shm(u32),
+    reserved: u32,
+    padding_b: [limits.line_pair - 80]u8,
 
     comptime {
         assert(@sizeOf(Slot) == 2 * limits.line_pair);
@@ -283,12 +288,15 @@ pub const layout_hash: u64 = blk: {
     @setEvalBranchQuota(200_000);
     const version = @import("version.zig");
     const slot_log = @import("slot_log.zig");
+    const ordered_index = @import("ordered_index.zig");
+    const index_key = @import("index_key.zig");
     var hash: u64 = 0xcbf29ce484222325;
     for (.{
         Header,         Offsets,              Control,         SharedLine,
         LeaderLine,     MemoryLine,           CatalogueLine,   Process,
         Slot,           SlabMeta,             version.Version, version.NodeHeader,
-        slot_log.Entry, slot_log.ChunkHeader,
+        slot_log.Entry, slot_log.ChunkHeader, ordered_index.Node, ordered_index.Root,
+        index_key.Layout,
     }) |T| {
         hash = mixText(hash, @typeName(T));
         for (std.meta.fields(T)) |field| {

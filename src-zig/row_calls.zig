@@ -287,6 +287,7 @@ pub fn check(
         .duplicate_key => return error.DuplicateKey,
         .not_found => return error.NotFound,
         .conflict, .kicked => return error.SerializationFailure,
+        .unique_violation => return error.UniqueViolation,
         .type_mismatch => {
             detail.set("an expression does not fit its column", .{});
             return error.TypeMismatch;

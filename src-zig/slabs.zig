@@ -35,6 +35,10 @@ pub const Class = enum(u8) {
     node = 2,
     log_chunk = 3,
     catalogue = 4,
+    /// Entries of ordered indexes.
+    index_node = 5,
+    /// Roots of ordered indexes; see `table_indexes.zig`.
+    index_root = 6,
     _,
 };
 

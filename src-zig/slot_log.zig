@@ -44,6 +44,14 @@ pub const Kind = enum(u16) {
     version_retire = 5,
     /// Like update, and `block` is a tombstone: done means that the row's node goes as well.
     delete = 6,
+    /// Stands before the entry of a version whose key in an index is new: `block` is the index node
+    /// that was made for it, 0 if none was, `old_generation` the number of the index. Undo removes
+    /// the entry again. `old`, if not 0, is the version below, whose own key in the index goes when
+    /// the entry is ripe. `row` is the row's node.
+    index = 7,
+    /// `block` is an index node that is dead, or may become so (ts unfinished); `old_generation` is the
+    /// number of the index. Done means that `block` is freed.
+    index_retire = 8,
 };
 
 /// The entry belongs to the running transaction.

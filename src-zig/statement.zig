@@ -64,6 +64,7 @@ fn attempt(session: *Session, one: *const Write) Error!Result {
     return switch (try installer.commit(null)) {
         .committed => |position| .{ .outcome = .done, .position = position },
         .conflict => .{ .outcome = .conflict },
+        .unique_violation => .{ .outcome = .unique_violation },
         .kicked => .{ .outcome = .kicked },
     };
 }
@@ -151,6 +152,7 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
     return switch (try installer.commit(null)) {
         .committed => |position| .{ .outcome = .done, .position = position },
         .conflict => .{ .outcome = .conflict },
+        .unique_violation => .{ .outcome = .unique_violation },
         .kicked => .{ .outcome = .kicked },
     };
 }

@@ -174,6 +174,10 @@ pub inline fn copyOut(dst: [*]u8, src: [*]const u8, n: usize) void {
     for (0..n / 8) |i| to[i] = @atomicLoad(u64, &from[i], .monotonic);
 }
 
+/// Like `copyOut`, from memory that may be freed meanwhile. The caller finds out afterwards, and then
+/// throws the copy away.
+pub const copyRacing = copyOut;
+
 /// Tells the processor that this is a wait loop.
 pub inline fn spinHint() void {
     std.atomic.spinLoopHint();

@@ -24,6 +24,7 @@
 //!     `row_payload_size_max`, so every tail offset fits 16 bits
 
 const std = @import("std");
+const TableIndexes = @import("table_indexes.zig").TableIndexes;
 const assert = std.debug.assert;
 
 pub const column_count_max = 64;
@@ -129,6 +130,8 @@ pub const TableInfo = struct {
     default_payload: []align(8) const u8 = &.{},
     /// Bit i: column i has no default, hence is null in the default row.
     default_null_mask: u64 = 0,
+    /// The secondary indexes, for a table of a region. Not owned.
+    indexes: ?*TableIndexes = null,
 
     /// Makes a table and lays its rows out. The default row is left empty.
     pub fn init(

@@ -27,6 +27,9 @@ const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
 const row_count = @import("row_count.zig");
+const index_entry = @import("index_entry.zig");
+const table_indexes = @import("table_indexes.zig");
+const index_writer = @import("index_writer.zig");
 const row_module = @import("row.zig");
 const row_merge = @import("row_merge.zig");
 const table_info = @import("table_info.zig");
@@ -45,6 +48,7 @@ const Position = version_module.Position;
 const RelPtr = version_module.RelPtr;
 const Key = pk_map.Key;
 const Entry = slot_log.Entry;
+const Index = table_indexes.Index;
 const versionAt = version_module.versionAt;
 const nodeAt = version_module.nodeAt;
 const assert = std.debug.assert;
@@ -82,6 +86,8 @@ pub const Outcome = enum {
     not_found,
     /// The row is not what the transaction has read.
     conflict,
+    /// Another row has the value in a unique index.
+    unique_violation,
     /// Somebody lost patience with us. Nothing of the attempt is left; try again.
     kicked,
     type_mismatch,
@@ -101,6 +107,7 @@ pub const Installer = struct {
     entries: u64 = 0,
     prepared: ?Prepared = null,
     prepared_node: ?PreparedNode = null,
+    indexes: index_writer.Prepared = .{},
     /// The pin is the session's, from before, and stays when the transaction ends.
     keeps_pin: bool = false,
 
@@ -134,11 +141,12 @@ pub const Installer = struct {
         const region = installer.session.region;
         var wait: waiting.Wait = .{};
         const slot = installer.session.slot;
+        const indexes = table_indexes.of(write.table);
         slot.progress.store(slot.progress.raw +% 1, .monotonic);
         while (true) {
             const place = pk_map.findForWrite(region, write.key);
             if (place.node == 0) {
-                if (try installer.installNew(write, place.first)) |outcome| return outcome;
+                if (try installer.installNew(write, indexes, place.first)) |outcome| return outcome;
                 continue;
             }
             installer.discardNode();
@@ -158,12 +166,18 @@ pub const Installer = struct {
                     continue;
                 },
             };
-            if (try installer.installOn(write, place.node, head, base)) |outcome| return outcome;
+            const outcome = try installer.installOn(write, indexes, place.node, head, base);
+            return outcome orelse continue;
         }
     }
 
     /// The key has no node: links a new one that holds the row's first version. Null: look again.
-    fn installNew(installer: *Installer, write: *const Write, first: RelPtr) Error!?Outcome {
+    fn installNew(
+        installer: *Installer,
+        write: *const Write,
+        indexes: []const Index,
+        first: RelPtr,
+    ) Error!?Outcome {
         switch (write.operation) {
             .insert, .upsert => {},
             .update, .delete, .apply, .remove => {
@@ -174,13 +188,15 @@ pub const Installer = struct {
         }
         if (write.expected == .version and write.expected.version != 0) return .conflict;
         const region = installer.session.region;
+        const image = write.image;
+        const concerned = index_writer.concerned(region, indexes, .insert, image);
         if (installer.prepared_node == null) {
             installer.discardVersion(); // its entry must follow the node's
+            try index_writer.prepare(installer, write.table, indexes, concerned, image);
             try installer.prepareNode(write.key, write.table);
         }
         const node = installer.prepared_node.?;
-        const image = write.image;
-        try installer.prepareVersion(write, image.size, .insert);
+        try installer.prepareVersion(write, image, .insert, indexes, installer.indexes.mask);
         const prepared = installer.prepared.?;
         prepared.entry.row = node.block.granule;
         const head = Head.to(prepared.block.granule, prepared.block.generation);
@@ -190,8 +206,13 @@ pub const Installer = struct {
             .flags = Flags.insert,
         });
         pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
+        index_writer.aim(installer, 0, node.block.granule);
+        if (sync.mutated(.index_first)) {
+            const at = prepared.block.granule;
+            index_writer.ensure(installer, write.table, indexes, at, node.block.granule);
+        }
         if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
-        installer.installed(write);
+        installer.installed(write, indexes, node.block.granule);
         installer.prepared_node = null;
         return .done;
     }
@@ -200,6 +221,7 @@ pub const Installer = struct {
     fn installOn(
         installer: *Installer,
         write: *const Write,
+        indexes: []const Index,
         node: RelPtr,
         head: Head,
         base: RelPtr,
@@ -230,7 +252,18 @@ pub const Installer = struct {
         }
         const over: slot_log.Kind = if (deletes(write)) .delete else .update;
         const kind: slot_log.Kind = if (base == 0) .insert else over;
-        try installer.prepareVersion(write, image.size, kind);
+        const change: index_writer.Change = if (deletes(write))
+            .delete
+        else if (!lives) .insert else .{ .replace = .{
+            .below = index_entry.rowOf(region, base),
+            .dirty = dirty,
+        } };
+        const concerned = if (indexes.len == 0)
+            0
+        else
+            index_writer.concerned(region, indexes, change, image);
+        try installer.prepareVersion(write, image, kind, indexes, concerned);
+        index_writer.aim(installer, if (lives) base else 0, node);
         const prepared = installer.prepared.?;
         prepared.entry.row = node;
         prepared.entry.old = base;
@@ -244,8 +277,11 @@ pub const Installer = struct {
         sync.step();
         const new = Head.to(prepared.block.granule, prepared.block.generation).bits();
         const anchor = nodeAt(region, node);
+        if (sync.mutated(.index_first)) {
+            index_writer.ensure(installer, write.table, indexes, prepared.block.granule, node);
+        }
         if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
-        installer.installed(write);
+        installer.installed(write, indexes, node);
         return .done;
     }
 
@@ -307,16 +343,24 @@ pub const Installer = struct {
     fn prepareVersion(
         installer: *Installer,
         write: *const Write,
-        payload_size: usize,
+        image: RowRef,
         kind: slot_log.Kind,
+        indexes: []const Index,
+        concerned: u64,
     ) Error!void {
         const session = installer.session;
-        const granules = version_module.versionGranules(payload_size);
+        const granules = version_module.versionGranules(image.size);
         const table: u8 = @intCast(write.table.id);
         const pool = try session.allocator.pool(.of(.version, table, granules));
         if (installer.prepared) |prepared| {
-            if (prepared.pool == pool and prepared.entry.kind == kind) return;
+            const same_indexes = installer.indexes.mask == concerned;
+            if (prepared.pool == pool and prepared.entry.kind == kind and same_indexes) return;
             installer.discardVersion();
+        }
+        if (installer.prepared_node == null and concerned != 0) {
+            const row: ?RowRef = if (deletes(write)) null else image;
+            session.allocator.use_reserve = deletes(write);
+            try index_writer.prepare(installer, write.table, indexes, concerned, row);
         }
         if (kind == .insert and installer.prepared_node == null) {
             // An insert's entry follows one for its node: rolled back, it may have to remove it.
@@ -343,7 +387,7 @@ pub const Installer = struct {
         installer.prepared_node = .{ .block = block, .entry = entry, .pool = pool };
     }
 
-    fn log(
+    pub fn log(
         installer: *Installer,
         kind: slot_log.Kind,
         table: u8,
@@ -390,16 +434,25 @@ pub const Installer = struct {
         if (sync.mutated(.payload_before_txref)) version.xmin.store(reference, .release);
     }
 
-    fn installed(installer: *Installer, write: *const Write) void {
+    fn installed(
+        installer: *Installer,
+        write: *const Write,
+        indexes: []const Index,
+        node: RelPtr,
+    ) void {
         const table: u8 = @intCast(write.table.id);
         if (installer.last != 0 and installer.table != table) installer.multi = true;
         installer.table = table;
         installer.last = installer.prepared.?.block.granule;
         installer.prepared = null;
+        if (installer.indexes.mask != 0) {
+            index_writer.ensure(installer, write.table, indexes, installer.last, node);
+        }
     }
 
     /// Gives back a block that was prepared and not linked.
     fn discardVersion(installer: *Installer) void {
+        index_writer.drop(installer);
         const prepared = installer.prepared orelse return;
         discard(installer.session, prepared.pool, prepared.block, prepared.entry);
         installer.prepared = null;
@@ -411,6 +464,7 @@ pub const Installer = struct {
     /// committed finds the node dead.
     fn discardNode(installer: *Installer) void {
         const node = installer.prepared_node orelse return;
+        index_writer.drop(installer);
         const session = installer.session;
         const region = session.region;
         const dead = Head.dead(session.slot_index).bits();
@@ -463,6 +517,11 @@ pub const Installer = struct {
             return installer.lost();
         }
         awaitCell(region, position);
+        if (!index_writer.areUnique(installer, position)) {
+            _ = ring.skipCell(region, position);
+            installer.abort();
+            return .unique_violation;
+        }
         if (validation) |check| if (!sync.mutated(.no_validation)) {
             if (!try check.run(check.context, position)) {
                 _ = ring.skipCell(region, position);
@@ -503,6 +562,10 @@ pub const Installer = struct {
         const session = installer.session;
         const region = session.region;
         var at = installer.last;
+        if (sync.mutated(.seq_before_stamp)) {
+            const idle = ring.SlotWord.of(session.sequence + 1, .idle);
+            session.slot.word.store(idle, .release);
+        }
         while (at != 0) {
             const version = versionAt(region, at);
             const below = version.prev.load(.monotonic);
@@ -513,7 +576,7 @@ pub const Installer = struct {
         }
         settle(region, .owner, session.slot_index, session.sequence, installer.extent(), position);
         session.slot.commits.store(session.slot.commits.raw +% 1, .monotonic);
-        end(session, installer.keeps_pin);
+        end(session, installer.keeps_pin, installer.entries);
     }
 
     fn extent(installer: *const Installer) Extent {
@@ -531,7 +594,7 @@ pub const Installer = struct {
         if (installer.last != 0) {
             session.slot.aborts.store(session.slot.aborts.raw +% 1, .monotonic);
         }
-        end(session, installer.keeps_pin);
+        end(session, installer.keeps_pin, installer.entries);
     }
 };
 
@@ -541,7 +604,7 @@ pub const Validation = struct {
     run: *const fn (context: *anyopaque, position: Position) Error!bool,
 };
 
-pub const CommitOutcome = union(enum) { committed: Position, conflict, kicked };
+pub const CommitOutcome = union(enum) { committed: Position, conflict, unique_violation, kicked };
 
 /// Waits until the ring reaches a position. Nobody waits for us who does not kick.
 fn awaitCell(region: *const Region, position: Position) void {
@@ -550,10 +613,11 @@ fn awaitCell(region: *const Region, position: Position) void {
 }
 
 /// The slot is idle again under the next sequence; then a little vacuum, then the pin goes.
-fn end(session: *Session, keeps_pin: bool) void {
+fn end(session: *Session, keeps_pin: bool, entries: u64) void {
     session.sequence += 1;
     session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
-    _ = vacuum.drain(session, 3);
+    // An index entry that goes leaves an entry of its own, so twice as many as were written keep up.
+    _ = vacuum.drain(session, @intCast(@min(2 * entries + 1, drain_max)));
     session.operations +%= 1;
     const region = session.region;
     if (session.operations % drain_interval == 0) _ = ring.drainDecided(region, 4 * drain_interval);
@@ -562,6 +626,8 @@ fn end(session: *Session, keeps_pin: bool) void {
     if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);
 }
 
+/// Log entries that a commit drains at the most.
+const drain_max = 4096;
 /// Commits between two rounds in which a committer drains the ring itself.
 const drain_interval = if (sync.sim) 1 << 30 else 64;
 /// Commits between two looks at all pins.
@@ -620,7 +686,11 @@ pub fn settle(
         switch (entry.kind) {
             .insert, .node_new => entry.kind = .nop,
             .update, .delete, .nop => {},
-            .node_retire, .version_retire => unreachable,
+            // The key of the version below goes when no pin needs it any more.
+            .index => if (entry.old == 0) {
+                entry.kind = .nop;
+            },
+            .node_retire, .version_retire, .index_retire => unreachable,
         }
         entry.ts.store(position, .release);
     }
@@ -691,9 +761,10 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
                 var older = running.walk;
                 unlinkInsert(region, slot, entry, older.next().?);
             },
-            .nop, .node_new, .node_retire, .version_retire => {},
+            .nop, .node_new, .node_retire, .version_retire, .index, .index_retire => {},
         }
     }
+    undoIndexes(region, slot, extent);
     sync.fence();
     const ts = vacuum.retirePosition(region);
     running = extent.walk();
@@ -717,9 +788,33 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
                 entry.old = 0;
                 entry.kind = .node_retire;
             },
-            .nop, .node_retire, .version_retire => {},
+            .nop, .node_retire, .version_retire, .index, .index_retire => {},
         }
         entry.ts.store(ts, .release);
+    }
+}
+
+/// Takes index entries back that nobody needs now that the versions have left their chains.
+fn undoIndexes(region: *const Region, slot: u32, extent: Extent) void {
+    var running = extent.walk();
+    var at: RelPtr = 0;
+    while (running.next()) |entry| {
+        switch (entry.kind) {
+            .insert, .update, .delete => {
+                const is_ours = slabs.holds(region, entry.block, entry.generation);
+                at = if (is_ours) entry.block else 0;
+            },
+            .index => {
+                const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
+                if (root == 0) {
+                    entry.kind = .nop; // only a corrupted region
+                    continue;
+                }
+                const entries: index_entry.Entries = .{ .region = region, .root = root, .slot = slot };
+                entries.undo(entry, at);
+            },
+            .nop, .node_new, .node_retire, .version_retire, .index_retire => {},
+        }
     }
 }
 

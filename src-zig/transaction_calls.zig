@@ -125,6 +125,7 @@ pub fn commit(connection: *Connection, number: u32) Error!void {
     defer end(connection, open, number);
     switch (try open.inner.commit()) {
         .committed => |position| connection.control.position = @floatFromInt(position),
+        .unique_violation => return error.UniqueViolation,
         .conflict => {
             describe(connection, open.inner.conflict);
             return error.SerializationFailure;

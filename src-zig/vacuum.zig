@@ -18,6 +18,8 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
+const index_entry = @import("index_entry.zig");
+const table_indexes = @import("table_indexes.zig");
 const session_module = @import("session.zig");
 const Region = region_module.Region;
 const Session = session_module.Session;
@@ -103,6 +105,8 @@ pub fn drain(session: *Session, count: u32) u32 {
             // Drained at commit already, or nothing to do.
             .nop, .insert, .node_new => {},
             .update => slabs.free(region, entry.old, entry.old_generation),
+            .index => if (!removeOldEntry(session, entry)) break,
+            .index_retire => slabs.free(region, entry.block, entry.generation),
             .delete => {
                 // Room for the entry of a node removal, without allocating: the chunk that the
                 // tail leaves pays for the one that the head opens.
@@ -133,6 +137,34 @@ pub fn drain(session: *Session, count: u32) u32 {
     }
     if (passed > 0) session.lookAhead();
     return passed;
+}
+
+/// Removes the index entry of a superseded version's key, unless another version has it. False if
+/// there is no room in the log.
+fn removeOldEntry(session: *Session, entry: *Entry) bool {
+    const region = session.region;
+    const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
+    if (root == 0 or entry.old == 0) return true;
+    const entries: index_entry.Entries = .{
+        .region = region,
+        .root = root,
+        .slot = session.slot_index,
+    };
+    const found = entries.findOf(entry.old, entry.row);
+    if (found == 0) return true;
+    session.reserveLog(1) catch return false;
+    const removal = session.append(.{
+        .kind = .index_retire,
+        .table = entry.table,
+        .block = found,
+        .generation = slabs.generationOf(region, found),
+        .old = 0,
+        .old_generation = entry.old_generation,
+        .row = entry.row,
+        .ts = .init(slot_log.ts_unfinished),
+    });
+    entries.removeUnneeded(removal);
+    return true;
 }
 
 const Block = struct { at: u32, generation: u32 };

@@ -175,6 +175,7 @@ fn attempt(decision: Decision, noted: *history.Operation) !?u64 {
     return switch (try open.commit()) {
         .committed => |position| position,
         .conflict => null,
+        .unique_violation => scheduler.fail("a transaction violates a unique index", .{}),
     };
 }
 

@@ -1,0 +1,285 @@
+//! Rows by an index: an interval of it in either direction, or some of its keys.
+//!
+//! The rows are those that a view shows. An entry leads to a row; the row's visible version decides: it
+//! must have the very key of the entry. A row has one visible version, that has one key, and an entry
+//! of a key and row exists once, so each row comes once.
+//!
+//! Rows with equal columns come in ascending primary key order in both directions. The caller is pinned
+//! from before the view's position was read until the scan is given up: entries that were linked
+//! before then, which are all that the view needs, are passed even while others take entries out.
+
+const std = @import("std");
+const sync = @import("sync");
+const index_key = @import("index_key.zig");
+const ordered_index = @import("ordered_index.zig");
+const plan_module = @import("plan.zig");
+const reader = @import("reader.zig");
+const row_module = @import("row.zig");
+const table_indexes = @import("table_indexes.zig");
+const table_info = @import("table_info.zig");
+const version_module = @import("version.zig");
+const Bound = index_key.Bound;
+const Head = version_module.Head;
+const Index = table_indexes.Index;
+const Node = ordered_index.Node;
+const OrderedIndex = ordered_index.OrderedIndex;
+const Probe = ordered_index.Probe;
+const Region = @import("region.zig").Region;
+const RelPtr = version_module.RelPtr;
+const RowRef = row_module.RowRef;
+const TableInfo = table_info.TableInfo;
+const assert = std.debug.assert;
+
+/// What an index is used for.
+pub const Access = struct {
+    low: Bound = .first,
+    high: Bound = .last,
+    descending: bool = false,
+    /// Whole keys, one after the other, instead of an interval.
+    keys: ?plan_module.CellIterator = null,
+
+    /// Null: the plan's cells are not keys of the index.
+    pub fn ofPlan(plan: *const plan_module.Plan, keys: *const index_key.Layout) ?Access {
+        if (plan.route == .index_exact_match) return .{ .keys = plan.keys() };
+        var access: Access = .{ .descending = plan.scan.descending };
+        var count: u8 = 0;
+        if (plan.low) |cell| {
+            const end: Bound.End = .{ .is_low = true, .inclusive = plan.scan.low_inclusive };
+            access.low = Bound.decode(keys, cell, end, &count) orelse return null;
+            if (plan.high == null) access.high = access.low.beforeNulls(keys, count);
+        }
+        if (plan.high) |cell| {
+            const end: Bound.End = .{ .is_low = false, .inclusive = plan.scan.high_inclusive };
+            access.high = Bound.decode(keys, cell, end, &count) orelse return null;
+        }
+        return access;
+    }
+};
+
+pub const Scan = struct {
+    region: *const Region,
+    table: *const TableInfo,
+    view: reader.View,
+    keys: index_key.Layout,
+    index: OrderedIndex,
+    access: Access,
+    phase: Phase = .start,
+    /// Upwards: the entry to go on with. Downwards: the entry before which to go on, 0 at first.
+    at: RelPtr = 0,
+    /// In phase `group`: its first entry.
+    group: RelPtr = 0,
+    /// Entries to visit, in the order of the result.
+    batch: [batch_size]RelPtr = undefined,
+    batch_count: u32 = 0,
+    batch_at: u32 = 0,
+
+    const batch_size = if (sync.sim) 2 else 32;
+    const Phase = enum {
+        start,
+        upwards,
+        downwards,
+        /// A group of equal columns that is larger than a batch, upwards.
+        group,
+        end,
+    };
+    pub const Error = error{ Corrupt, BadArgument };
+
+    pub fn init(
+        region: *const Region,
+        table: *const TableInfo,
+        index: *const Index,
+        view: reader.View,
+        access: Access,
+    ) Scan {
+        return .{
+            .region = region,
+            .table = table,
+            .view = view,
+            .keys = index.keys,
+            .index = .at(region, index.root),
+            .access = access,
+        };
+    }
+
+    /// `BadArgument`: a key of the plan is not one of the index.
+    pub fn next(scan: *Scan) Error!?RowRef {
+        while (true) {
+            while (scan.batch_at < scan.batch_count) {
+                const entry = scan.batch[scan.batch_at];
+                scan.batch_at += 1;
+                if (try scan.rowOf(entry)) |row| return row;
+            }
+            scan.batch_at = 0;
+            scan.batch_count = 0;
+            while (scan.batch_count == 0) {
+                if (scan.phase == .end) return null;
+                try scan.step();
+            }
+            scan.prefetchRows();
+        }
+    }
+
+    /// Goes on to the next entries.
+    fn step(scan: *Scan) Error!void {
+        switch (scan.phase) {
+            .start => try scan.start(),
+            .upwards => scan.fillUpwards(),
+            .downwards => scan.fillDownwards(),
+            .group => scan.fillGroup(),
+            .end => {},
+        }
+    }
+
+    fn start(scan: *Scan) Error!void {
+        if (scan.access.keys) |*cells| {
+            const cell = cells.next() orelse {
+                scan.phase = .end;
+                return;
+            };
+            var count: u8 = 0;
+            const whole: Bound.End = .{ .is_low = true, .inclusive = true };
+            scan.access.low = Bound.decode(&scan.keys, cell, whole, &count) orelse
+                return error.BadArgument;
+            scan.access.high = scan.access.low;
+            if (scan.access.high.side == .before) scan.access.high.side = .after;
+        }
+        scan.at = 0;
+        scan.phase = .downwards;
+        if (scan.access.descending) return;
+        scan.phase = .upwards;
+        scan.at = scan.index.seek(&probeOf(&scan.access.low));
+        if (scan.at == 0) scan.finishRange();
+    }
+
+    fn probeOf(bound: *const Bound) Probe {
+        return .bound(bound.slice(), bound.side);
+    }
+
+    fn finishRange(scan: *Scan) void {
+        scan.phase = if (scan.access.keys == null) .end else .start;
+    }
+
+    fn push(scan: *Scan, entry: RelPtr) void {
+        scan.batch[scan.batch_count] = entry;
+        scan.batch_count += 1;
+    }
+
+    fn fillUpwards(scan: *Scan) void {
+        const high = probeOf(&scan.access.high);
+        while (scan.batch_count < batch_size) {
+            const node = ordered_index.nodeAt(scan.region, scan.at);
+            if (high.order(node) != .lt) return scan.finishRange();
+            scan.push(scan.at);
+            @prefetch(version_module.nodeAt(scan.region, node.row), .{});
+            scan.at = scan.index.following(scan.at);
+            if (scan.at == 0) return scan.finishRange();
+        }
+    }
+
+    /// There are no links back. So this goes a little back by the upper levels, and collects what
+    /// lies between; group by group, because equal columns stay in ascending order.
+    fn fillDownwards(scan: *Scan) void {
+        const low = probeOf(&scan.access.low);
+        const high = if (scan.at == 0) probeOf(&scan.access.high) else blk: {
+            const node = ordered_index.nodeAt(scan.region, scan.at);
+            break :blk Probe.entry(node.key(), node.row);
+        };
+        var ring: [batch_size]RelPtr = undefined;
+        var count: usize = 0;
+        const back = scan.index.seekBack(&high, batch_size);
+        var entry = back;
+        if (entry == 0) entry = scan.index.following(0);
+        while (entry != 0) : (entry = scan.index.following(entry)) {
+            const node = ordered_index.nodeAt(scan.region, entry);
+            if (high.order(node) != .lt) break;
+            if (low.order(node) == .lt) continue;
+            ring[count % batch_size] = entry;
+            count += 1;
+        }
+        if (count == 0) return scan.finishRange();
+        var list: [batch_size]RelPtr = undefined;
+        const kept = @min(count, batch_size);
+        for (0..kept) |i| list[i] = ring[(count - kept + i) % batch_size];
+        const is_first = count <= batch_size and scan.beginsRange(back, &low);
+        scan.takeGroups(list[0..kept], is_first);
+    }
+
+    /// Whether no entry of the range stands before those that were collected from `back` on.
+    fn beginsRange(scan: *Scan, back: RelPtr, low: *const Probe) bool {
+        if (back == 0) return true;
+        return low.order(ordered_index.nodeAt(scan.region, back)) == .lt;
+    }
+
+    /// Puts whole groups into the batch, the last one first.
+    fn takeGroups(scan: *Scan, list: []const RelPtr, is_first: bool) void {
+        var first: usize = 0;
+        if (!is_first) {
+            // More of the first group may stand before it.
+            while (first < list.len and scan.sameColumns(list[0], list[first])) first += 1;
+            if (first == list.len) {
+                const node = ordered_index.nodeAt(scan.region, list[0]);
+                scan.at = scan.index.seek(&.bound(node.columns(), .before));
+                scan.phase = .group;
+                scan.group = scan.at;
+                return;
+            }
+        }
+        var end = list.len;
+        while (end > first) {
+            var begin = end - 1;
+            while (begin > first and scan.sameColumns(list[begin - 1], list[end - 1])) begin -= 1;
+            for (list[begin..end]) |entry| {
+                const node = ordered_index.nodeAt(scan.region, entry);
+                @prefetch(version_module.nodeAt(scan.region, node.row), .{});
+                scan.push(entry);
+            }
+            end = begin;
+        }
+        scan.at = list[first];
+        if (is_first) scan.finishRange();
+    }
+
+    fn fillGroup(scan: *Scan) void {
+        while (scan.batch_count < batch_size) {
+            if (scan.at == 0 or !scan.sameColumns(scan.group, scan.at)) {
+                scan.at = scan.group;
+                scan.phase = .downwards;
+                return;
+            }
+            const node = ordered_index.nodeAt(scan.region, scan.at);
+            @prefetch(version_module.nodeAt(scan.region, node.row), .{});
+            scan.push(scan.at);
+            scan.at = scan.index.following(scan.at);
+        }
+    }
+
+    fn sameColumns(scan: *const Scan, a: RelPtr, b: RelPtr) bool {
+        const first = ordered_index.nodeAt(scan.region, a);
+        const second = ordered_index.nodeAt(scan.region, b);
+        return std.mem.eql(u8, first.columns(), second.columns());
+    }
+
+    /// The nodes of the rows are on their way; now their versions.
+    fn prefetchRows(scan: *Scan) void {
+        if (sync.sim) return;
+        for (scan.batch[0..scan.batch_count]) |entry| {
+            const node = ordered_index.nodeAt(scan.region, entry);
+            const row = version_module.nodeAt(scan.region, node.row);
+            const head = Head.from(row.head.raw);
+            if (head.version != 0) @prefetch(version_module.versionAt(scan.region, head.version), .{});
+        }
+    }
+
+    fn rowOf(scan: *Scan, entry: RelPtr) error{Corrupt}!?RowRef {
+        const node = ordered_index.nodeAt(scan.region, entry);
+        const state = ordered_index.State.from(node.state.load(.acquire));
+        if (state.phase == .dead) return null;
+        const at = reader.visible(scan.region, node.row, scan.view);
+        if (at == 0) return null;
+        const row = try reader.rowAt(scan.region, scan.table, at);
+        if (sync.mutated(.no_recheck)) return row;
+        var key: index_key.Key = undefined;
+        key.encode(&scan.keys, row);
+        return if (std.mem.eql(u8, key.slice(), node.key())) row else null;
+    }
+};

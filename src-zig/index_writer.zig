@@ -1,0 +1,251 @@
+//! What a writer does for the secondary indexes of its row.
+//!
+//!     log entries, spare nodes -> head swap -> entries ensured | position | unique keys checked
+//!
+//! The log entries stand before the head swap, because from then on a remover may see the new
+//! version and leave an entry to us. The entries are ensured after it, because a remover that does not see
+//! the version must see that we want the entry. Nodes are set aside before it, so that nothing that
+//! can fail comes after it.
+
+const std = @import("std");
+const sync = @import("sync");
+const index_entry = @import("index_entry.zig");
+const index_key = @import("index_key.zig");
+const limits = @import("limits.zig");
+const ordered_index = @import("ordered_index.zig");
+const reader = @import("reader.zig");
+const row_module = @import("row.zig");
+const slabs = @import("slabs.zig");
+const slot_log = @import("slot_log.zig");
+const table_indexes = @import("table_indexes.zig");
+const table_info = @import("table_info.zig");
+const transaction = @import("transaction.zig");
+const version_module = @import("version.zig");
+const Entries = index_entry.Entries;
+const Entry = slot_log.Entry;
+const Flags = version_module.Flags;
+const Head = version_module.Head;
+const Index = table_indexes.Index;
+const Installer = transaction.Installer;
+const Position = version_module.Position;
+const Region = @import("region.zig").Region;
+const RelPtr = version_module.RelPtr;
+const RowRef = row_module.RowRef;
+const TableInfo = table_info.TableInfo;
+const Xmin = version_module.Xmin;
+const versionAt = version_module.versionAt;
+
+const count_max = table_indexes.count_max;
+
+/// What is prepared for the version that an installer is about to link.
+pub const Prepared = struct {
+    /// Bit i: there is a log entry for index i.
+    mask: u64 = 0,
+    /// Bit i: there is a spare node for index i.
+    spares: u64 = 0,
+    /// Tables with unique indexes that the transaction has written to.
+    unique_count: u8 = 0,
+    entries: [count_max]*Entry = undefined,
+    blocks: [count_max]Spare = undefined,
+    unique_tables: [limits.table_count_max]*const TableInfo = undefined,
+
+    const Spare = struct { node: Entries.Spare, pool: *slabs.Pool };
+};
+
+/// What happens to the row.
+pub const Change = union(enum) {
+    /// There is no live row below.
+    insert,
+    delete,
+    /// The row below, and the columns that may differ.
+    replace: struct { below: RowRef, dirty: u64 },
+};
+
+/// Bit i: index i gets a key of the row, or loses one.
+pub fn concerned(
+    region: *const Region,
+    indexes: []const Index,
+    change: Change,
+    image: RowRef,
+) u64 {
+    var mask: u64 = 0;
+    for (indexes, 0..) |*index, i| {
+        const differs = switch (change) {
+            .insert, .delete => true,
+            .replace => |it| it.dirty & index.mask != 0 and
+                !index.keys.isSame(it.below, image),
+        };
+        if (!differs or index.phase(region) == .none) continue;
+        mask |= @as(u64, 1) << @intCast(i);
+    }
+    return mask;
+}
+
+/// Writes a log entry for each index of `mask`, and sets a node aside for each if the row lives on.
+pub fn prepare(
+    installer: *Installer,
+    table: *const TableInfo,
+    indexes: []const Index,
+    mask: u64,
+    image: ?RowRef,
+) transaction.Error!void {
+    const prepared = &installer.indexes;
+    const id: u8 = @intCast(table.id);
+    var left = mask;
+    while (left != 0) : (left &= left - 1) {
+        const i: u6 = @intCast(@ctz(left));
+        const bit = @as(u64, 1) << i;
+        if (image) |row| {
+            prepared.blocks[i] = try spareFor(installer, table, &indexes[i], row);
+            prepared.spares |= bit;
+        }
+        const entry = installer.log(.index, id, 0, 0);
+        entry.old_generation = indexes[i].number;
+        prepared.entries[i] = entry;
+        prepared.mask |= bit;
+    }
+}
+
+fn spareFor(
+    installer: *Installer,
+    table: *const TableInfo,
+    index: *const Index,
+    row: RowRef,
+) transaction.Error!Prepared.Spare {
+    const session = installer.session;
+    var key: index_key.Key = undefined;
+    key.encode(&index.keys, row);
+    const height = ordered_index.heightOf(session.random.next());
+    const kind = ordered_index.nodeKind(@intCast(table.id), height, key.size);
+    const pool = try session.allocator.pool(kind);
+    const block = try pool.take(&session.allocator);
+    return .{ .node = .{ .block = block, .height = height }, .pool = pool };
+}
+
+/// Says in the log entries which row they are for, and which version's keys go when the new one is
+/// committed (0: none). Comes right before the head swap.
+pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
+    const prepared = &installer.indexes;
+    var left = prepared.mask;
+    while (left != 0) : (left &= left - 1) {
+        const entry = prepared.entries[@ctz(left)];
+        entry.old = old;
+        entry.row = node;
+    }
+}
+
+/// Makes sure that the entries of a version exist, which is in the row's chain.
+pub fn ensure(
+    installer: *Installer,
+    table: *const TableInfo,
+    indexes: []const Index,
+    at: RelPtr,
+    node: RelPtr,
+) void {
+    const prepared = &installer.indexes;
+    const region = installer.session.region;
+    var left = prepared.spares;
+    while (left != 0) : (left &= left - 1) {
+        const i = @ctz(left);
+        const spare = prepared.blocks[i];
+        var key: index_key.Key = undefined;
+        key.encode(&indexes[i].keys, index_entry.rowOf(region, at));
+        const entries: Entries = .{
+            .region = region,
+            .root = indexes[i].root,
+            .slot = installer.session.slot_index,
+        };
+        if (!entries.ensure(&key, node, prepared.entries[i], spare.node)) {
+            spare.pool.putBack(region, spare.node.block);
+        }
+    }
+    noteUnique(prepared, table, indexes);
+    prepared.mask = 0;
+    prepared.spares = 0;
+}
+
+fn noteUnique(prepared: *Prepared, table: *const TableInfo, indexes: []const Index) void {
+    for (indexes) |*index| {
+        if (index.unique) break;
+    } else return;
+    for (prepared.unique_tables[0..prepared.unique_count]) |known| if (known == table) return;
+    prepared.unique_tables[prepared.unique_count] = table;
+    prepared.unique_count += 1;
+}
+
+/// Gives up what was prepared for a version that was not linked.
+pub fn drop(installer: *Installer) void {
+    const prepared = &installer.indexes;
+    var left = prepared.mask;
+    while (left != 0) : (left &= left - 1) prepared.entries[@ctz(left)].kind = .nop;
+    left = prepared.spares;
+    while (left != 0) : (left &= left - 1) {
+        const spare = prepared.blocks[@ctz(left)];
+        spare.pool.putBack(installer.session.region, spare.node.block);
+    }
+    prepared.mask = 0;
+    prepared.spares = 0;
+}
+
+/// Whether every unique key that the transaction has written is its row's alone at `position`. Waits for
+/// undecided transactions before that. Of two that write the same key the one with the larger position
+/// sees the other's entry, because entries come before positions.
+pub fn areUnique(installer: *const Installer, position: Position) bool {
+    const region = installer.session.region;
+    const prepared = &installer.indexes;
+    if (prepared.unique_count == 0) return true;
+    var at = installer.last;
+    while (at != 0) {
+        const version = versionAt(region, at);
+        for (prepared.unique_tables[0..prepared.unique_count]) |table| {
+            if (table.id != version.table or version.isTombstone()) continue;
+            for (table_indexes.of(table)) |*index| {
+                if (!index.unique or index.phase(region) == .none) continue;
+                const is_new = version.flags & Flags.insert != 0;
+                if (!is_new and version.dirty & index.mask == 0) continue;
+                if (!isAlone(installer, index, at, position)) return false;
+            }
+        }
+        at = version.txn_next.load(.monotonic);
+    }
+    return true;
+}
+
+fn isAlone(
+    installer: *const Installer,
+    index: *const Index,
+    at: RelPtr,
+    position: Position,
+) bool {
+    const region = installer.session.region;
+    const mine = index_entry.rowOf(region, at);
+    var key: index_key.Key = undefined;
+    key.encode(&index.keys, mine);
+    if (key.has_null) return true;
+    const columns = key.bytes[0..key.columns_size];
+    const ordered: ordered_index.OrderedIndex = .at(region, index.root);
+    var granule = ordered.seek(&.bound(columns, .before));
+    while (granule != 0) : (granule = ordered.following(granule)) {
+        const node = ordered_index.nodeAt(region, granule);
+        if (!std.mem.eql(u8, node.columns(), columns)) return true;
+        if (node.row == versionAt(region, at).row.load(.monotonic)) continue;
+        if (ordered_index.State.from(node.state.load(.acquire)).phase == .dead) continue;
+        const other = visibleTo(installer, node.row, position);
+        if (other == 0) continue;
+        if (index.keys.isSame(mine, index_entry.rowOf(region, other))) return false;
+    }
+    return true;
+}
+
+/// The version of a row that stands once this transaction is committed at `position`, or 0.
+fn visibleTo(installer: *const Installer, row: RelPtr, position: Position) RelPtr {
+    const session = installer.session;
+    const region = session.region;
+    const head = Head.from(version_module.nodeAt(region, row).head.load(.acquire));
+    if (head.state == .dead or head.version == 0) return 0;
+    const version = versionAt(region, head.version);
+    if (version.xmin.load(.acquire) == Xmin.reference(session.slot_index, session.sequence)) {
+        return if (version.isTombstone()) 0 else head.version;
+    }
+    return reader.visible(region, row, .{ .validate = position });
+}
