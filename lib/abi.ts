@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 6067334938263491;
+export const abiHash = 8982791881389223;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -252,6 +252,7 @@ export const TransactionFlag = {
   read_only: 1,
   relaxed: 2,
   exclusive: 4,
+  queue: 8,
 } as const;
 
 /** The number of each setting of a region. */

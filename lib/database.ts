@@ -213,7 +213,11 @@ export class Aerostore implements Disposable {
     const { name } = context.handle.layout;
     let known = this.#tables.get(name);
     if (known === undefined) {
-      known = new Table(context, this.#dialect);
+      known = new Table(
+        context,
+        this.#dialect,
+        (run) => this.transaction((transaction) => run(transaction.table(name))),
+      );
       this.#tables.set(name, known);
     }
     return known;
@@ -233,7 +237,7 @@ export class Aerostore implements Disposable {
    * @throws {AerostoreError} With `serialization_failure` after too many conflicts.
    */
   transaction<T>(run: (transaction: Transaction) => T, options: RetryOptions = {}): T {
-    const begin = (exclusive: boolean): Transaction => this.#begin(options, exclusive);
+    const begin = (attempt: number): Transaction => this.#begin(options, attempt);
     return runTransaction(begin, run, options.retriesMax ?? 100);
   }
 
@@ -244,11 +248,11 @@ export class Aerostore implements Disposable {
    * @throws {AerostoreError} With `too_many_transactions` if all slots of the region are taken.
    */
   begin(options: TransactionOptions = {}): Transaction {
-    return this.#begin(options, false);
+    return this.#begin(options, 0);
   }
 
-  #begin(options: TransactionOptions, exclusive: boolean): Transaction {
-    const transaction = new Transaction(this.#transactionHost, options, exclusive);
+  #begin(options: TransactionOptions, attempt: number): Transaction {
+    const transaction = new Transaction(this.#transactionHost, options, attempt);
     this.#transactions.add(transaction);
     return transaction;
   }

@@ -20,6 +20,7 @@ import type {
 import type { Dialect } from "./stapi/ast.ts";
 import type { SearchQuery } from "./stapi/object_form.ts";
 import type { TableHandle } from "./table_handle.ts";
+import type { TransactionTable } from "./transaction.ts";
 
 /**
  * How `apply` computes a new value from the old one. A null counts as absent: increment, min and
@@ -52,6 +53,11 @@ export type PatchedRow<C extends Columns> = Pick<
   keyof PatchOfColumns<C> & keyof RowOfColumns<C>
 >;
 
+/** Runs a function on the table in a transaction, again after a conflict. */
+export type InTransaction<C extends Columns> = (
+  run: (table: TransactionTable<C>) => void,
+) => void;
+
 /** The options of {@linkcode Table.upsertMany}. */
 export interface UpsertManyOptions {
   /**
@@ -78,16 +84,19 @@ const chunkRows = 1024;
 export class Table<C extends Columns = Columns> {
   readonly #handle: TableHandle;
   readonly #executor: TableExecutor;
+  readonly #inTransaction: InTransaction<C>;
 
   /**
    * Made by {@linkcode Aerostore.table}.
    *
    * @param context The table, and what its queries share.
    * @param dialect Whose rules its searches follow by default.
+   * @param inTransaction Runs a function in a transaction.
    */
-  constructor(context: QueryContext, dialect: Dialect) {
+  constructor(context: QueryContext, dialect: Dialect, inTransaction: InTransaction<C>) {
     this.#handle = context.handle;
     this.#executor = new TableExecutor(context, dialect);
+    this.#inTransaction = inTransaction;
   }
 
   /** The name of the table. */
@@ -164,16 +173,32 @@ export class Table<C extends Columns = Columns> {
   }
 
   /**
-   * Computes new values from the old ones where the row is, so that nothing is lost when others
-   * do the same at the same time.
+   * Computes new values from the old ones, so that nothing is lost when others do the same at the
+   * same time.
+   *
+   * Operations run where the row is, at the moment of the commit, and never conflict. A function runs
+   * in a transaction that queues for the row, and again after a conflict.
    *
    * @param key The primary key.
-   * @param changes Operations by column, such as `{ count: { increment: 1 } }`.
+   * @param changes Operations by column, such as `{ count: { increment: 1 } }`, or a function that
+   * gets the row and returns the columns to change.
    * @throws {AerostoreError} With `not_found` if there is no such row, `type_mismatch` if a result
    * does not fit its column.
    */
-  apply(key: KeyOfColumns<C>, changes: Changes<C>): void {
-    this.#handle.apply(0, key, changes);
+  apply(
+    key: KeyOfColumns<C>,
+    changes: Changes<C> | ((row: RowOfColumns<C>) => PatchOfColumns<C>),
+  ): void {
+    if (typeof changes !== "function") {
+      this.#handle.apply(0, key, changes);
+      return;
+    }
+    this.#inTransaction((table) => {
+      table.lockForUpdate(key);
+      const row = table.get(key);
+      // An update of a row that is not there fails as it should.
+      table.update(key, row === undefined ? {} as PatchOfColumns<C> : changes(row.toObject()));
+    });
   }
 
   /**

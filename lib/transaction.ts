@@ -71,16 +71,17 @@ export class Transaction implements Disposable {
    *
    * @param host What it needs of its database.
    * @param options See {@linkcode TransactionOptions}.
-   * @param exclusive Whether others hold their commits back meanwhile, as long as they have
-   * patience.
+   * @param attempt How often it has lost already. After some losses it queues for the row it lost on,
+   * after more it asks others to hold their commits back.
    */
-  constructor(host: TransactionHost, options: TransactionOptions, exclusive = false) {
+  constructor(host: TransactionHost, options: TransactionOptions, attempt = 0) {
     const { connection } = host;
     connection.check();
     const readOnly = options.readOnly ?? false;
     let flags = readOnly ? TransactionFlag.read_only : 0;
     if (options.snapshot === "relaxed") flags |= TransactionFlag.relaxed;
-    if (exclusive) flags |= TransactionFlag.exclusive;
+    if (attempt >= queueAfter) flags |= TransactionFlag.queue;
+    if (attempt >= exclusiveAfter) flags |= TransactionFlag.exclusive;
     const result = connection.transactionBegin(flags);
     if (result <= 0) throw connection.error(result, "begin a transaction");
     this.#host = host;
@@ -318,11 +319,13 @@ export class TransactionTable<C extends Columns = Columns> {
   }
 }
 
-/** Runs before a transaction is begun again for this time: others hold their commits back. */
+/** Losses after which a transaction queues for the row that it lost on. */
+const queueAfter = 3;
+/** Losses after which it asks others to hold their commits back. */
 const exclusiveAfter = 8;
 
-/** Begins a transaction; `exclusive` asks others to hold their commits back. */
-type Begin = (exclusive: boolean) => Transaction;
+/** Begins a transaction that has lost `attempt` times. */
+type Begin = (attempt: number) => Transaction;
 
 /**
  * Runs a function in a transaction, again while it fails by a conflict.
@@ -338,7 +341,7 @@ export function runTransaction<T>(
   retriesMax: number,
 ): T {
   for (let attempt = 0;; attempt++) {
-    const transaction = begin(attempt >= exclusiveAfter);
+    const transaction = begin(attempt);
     try {
       const result = run(transaction);
       if (isPromise(result)) {
@@ -375,7 +378,7 @@ async function finishAsync(
       if (attempt >= retriesMax || !isConflict(error)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, pauseMs(attempt)));
-    transaction = begin(attempt + 1 >= exclusiveAfter);
+    transaction = begin(attempt + 1);
     // A throw of the function itself is a rejection like any other.
     result = new Promise((resolve) => resolve(run(transaction)));
   }

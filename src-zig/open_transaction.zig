@@ -273,7 +273,12 @@ pub const OpenTransaction = struct {
 
     /// Queues for a row and keeps the place until the end. Advice among those who ask for it.
     pub fn lock(self: *OpenTransaction, key: Key) Error!void {
-        const index = ticket.indexOf(key.hash);
+        return self.queue(key.hash);
+    }
+
+    /// The same, for the row or rows of a hash.
+    pub fn queue(self: *OpenTransaction, hash: u64) Error!void {
+        const index = ticket.indexOf(hash);
         for (self.tickets.items) |held| if (held.index == index) return;
         try self.tickets.ensureUnusedCapacity(self.gpa, 1);
         self.tickets.appendAssumeCapacity(ticket.take(self.session.region, index));
@@ -336,10 +341,16 @@ pub const OpenTransaction = struct {
         };
         if (index) |found| {
             self.conflict = .{ .predicate = self.predicates.items[found].table };
+            self.countConflict();
             return false;
         }
         self.validated = now;
         return true;
+    }
+
+    fn countConflict(self: *OpenTransaction) void {
+        const slot = self.session.slot;
+        slot.conflicts.store(slot.conflicts.raw +% 1, .monotonic);
     }
 
     fn attempt(
@@ -363,6 +374,7 @@ pub const OpenTransaction = struct {
                 },
                 else => {
                     self.conflict = .{ .row = .{ .table = one.table, .key = one.key } };
+                    self.countConflict();
                     installer.abort();
                     return .conflict;
                 },

@@ -25,7 +25,9 @@ pub const TransactionFlags = packed struct(u32) {
     relaxed: bool = false,
     /// Others do not start commits while it runs, for as long as their patience lasts.
     exclusive: bool = false,
-    reserved: u29 = 0,
+    /// It queues for the row that the connection's last conflict was about.
+    queue: bool = false,
+    reserved: u28 = 0,
 };
 
 /// One open transaction, and the places it can go back to.
@@ -70,6 +72,8 @@ pub const Open = struct {
 pub const Transactions = struct {
     list: std.ArrayList(Entry) = .empty,
     next: u32 = 1,
+    /// Hash of the row that the last conflict was about, 0 if it was about a search.
+    last_conflict: u64 = 0,
 
     const Entry = struct { number: u32, open: *Open };
     const count_max = 64;
@@ -112,6 +116,12 @@ pub fn begin(connection: *Connection, flags: TransactionFlags) Error!u32 {
         .relaxed = flags.relaxed,
         .exclusive = flags.exclusive,
     });
+    errdefer inner.destroy();
+    if (flags.queue and transactions.last_conflict != 0) {
+        try inner.enter();
+        defer inner.leave();
+        try inner.queue(transactions.last_conflict);
+    }
     open.* = .{ .connection = connection, .inner = inner };
     const number = transactions.next;
     transactions.next = transactions.next % std.math.maxInt(i32) + 1;
@@ -127,7 +137,9 @@ pub fn commit(connection: *Connection, number: u32) Error!void {
         .committed => |position| connection.control.position = @floatFromInt(position),
         .unique_violation => return error.UniqueViolation,
         .conflict => {
-            describe(connection, open.inner.conflict);
+            const conflict = open.inner.conflict;
+            connection.transactions.last_conflict = if (conflict == .row) conflict.row.key.hash else 0;
+            describe(connection, conflict);
             return error.SerializationFailure;
         },
     }
