@@ -106,6 +106,7 @@ test {
     _ = @import("query_model.zig");
     _ = @import("tsv.zig");
     _ = @import("core_test.zig");
+    _ = @import("index_test.zig");
     _ = @import("gate.zig");
     _ = @import("ticket.zig");
     _ = @import("write_buffer.zig");

@@ -63,22 +63,15 @@ pub const Entries = struct {
         return &entries.region.pointer(ordered_index.Root, entries.root).keys;
     }
 
-    /// A node that is not in use yet, for `ensure`.
-    pub const Spare = struct { block: slabs.Block, height: u32 };
-
-    /// Makes sure that there is an entry for `key` and `row`. `entry` is a log entry of kind `index`
-    /// that stands for it since before the version was in the chain. True if the spare node went into
-    /// the index.
-    pub fn ensure(
-        entries: Entries,
-        key: *const index_key.Key,
-        row: RelPtr,
-        entry: *Entry,
-        spare: Spare,
-    ) bool {
+    /// Makes sure that there is an entry like the node of `entry`, a log entry of kind `index` that
+    /// stands for it since before the version was in the chain. If another node serves, that one is
+    /// freed, and the log entry does not name it any more.
+    pub fn ensure(entries: Entries, entry: *Entry) void {
         const region = entries.region;
         const index = entries.ordered();
-        const probe: ordered_index.Probe = .entry(key.slice(), row);
+        const granule = entry.block;
+        const own = ordered_index.nodeAt(region, granule);
+        const probe: ordered_index.Probe = .entry(own.key(), own.row);
         var place: ordered_index.Place = undefined;
         // The Dekker partner of the remover's: the head swap comes before the load of the state.
         sync.fence();
@@ -98,32 +91,16 @@ pub const Entries = struct {
                         continue;
                     },
                 }
-                giveUp(region, entry, spare.block);
-                return false;
-            }
-            const granule = spare.block.granule;
-            if (entry.block == 0) {
-                entry.generation = spare.block.generation;
-                entry.block = granule;
-                // Complete before it is in use: whoever finds it in use after a kill reads its key.
-                const node = ordered_index.nodeAt(region, granule);
-                ordered_index.initNode(node, index.root, spare.height, key, row);
-                spare.block.use();
+                slabs.free(region, granule, entry.generation);
+                sync.step();
+                entry.block = 0;
+                return;
             }
             if (!index.link0(entries.slot, granule, &place)) continue;
             index.linkTower(entries.slot, granule, &probe, &place);
             const done: State = .{ .phase = .live };
-            ordered_index.nodeAt(region, granule).state.store(done.bits(), .release);
-            return true;
+            return own.state.store(done.bits(), .release);
         }
-    }
-
-    /// Somebody else's entry serves: our node was never linked.
-    fn giveUp(region: *const Region, entry: *Entry, block: slabs.Block) void {
-        if (entry.block == 0) return;
-        slabs.free(region, block.granule, block.generation);
-        sync.step();
-        entry.block = 0;
     }
 
     /// The entry of a key and row, or 0.

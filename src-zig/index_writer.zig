@@ -1,11 +1,11 @@
 //! What a writer does for the secondary indexes of its row.
 //!
-//!     log entries, spare nodes -> head swap -> entries ensured | position | unique keys checked
+//!     log entries, nodes -> head swap -> entries ensured | position | unique keys checked
 //!
 //! The log entries stand before the head swap, because from then on a remover may see the new
 //! version and leave an entry to us. The entries are ensured after it, because a remover that does not see
-//! the version must see that we want the entry. Nodes are set aside before it, so that nothing that
-//! can fail comes after it.
+//! the version must see that we want the entry. Nodes are written before it, so that nothing that can
+//! fail comes after it.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -41,15 +41,12 @@ const count_max = table_indexes.count_max;
 pub const Prepared = struct {
     /// Bit i: there is a log entry for index i.
     mask: u64 = 0,
-    /// Bit i: there is a spare node for index i.
-    spares: u64 = 0,
+    /// Bit i: there is a node for index i, in use and not linked.
+    nodes: u64 = 0,
     /// Tables with unique indexes that the transaction has written to.
     unique_count: u8 = 0,
     entries: [count_max]*Entry = undefined,
-    blocks: [count_max]Spare = undefined,
     unique_tables: [limits.table_count_max]*const TableInfo = undefined,
-
-    const Spare = struct { node: Entries.Spare, pool: *slabs.Pool };
 };
 
 /// What happens to the row.
@@ -81,7 +78,7 @@ pub fn concerned(
     return mask;
 }
 
-/// Writes a log entry for each index of `mask`, and sets a node aside for each if the row lives on.
+/// Writes a log entry for each index of `mask`, and a node for each if the row lives on.
 pub fn prepare(
     installer: *Installer,
     table: *const TableInfo,
@@ -96,30 +93,35 @@ pub fn prepare(
         const i: u6 = @intCast(@ctz(left));
         const bit = @as(u64, 1) << i;
         if (image) |row| {
-            prepared.blocks[i] = try spareFor(installer, table, &indexes[i], row);
-            prepared.spares |= bit;
+            try prepareNode(installer, id, &indexes[i], row);
+            prepared.nodes |= bit;
+        } else {
+            prepared.entries[i] = installer.log(.index, id, 0, 0);
         }
-        const entry = installer.log(.index, id, 0, 0);
-        entry.old_generation = indexes[i].number;
-        prepared.entries[i] = entry;
+        prepared.entries[i].old_generation = indexes[i].number;
         prepared.mask |= bit;
     }
 }
 
-fn spareFor(
+fn prepareNode(
     installer: *Installer,
-    table: *const TableInfo,
+    table: u8,
     index: *const Index,
     row: RowRef,
-) transaction.Error!Prepared.Spare {
+) transaction.Error!void {
     const session = installer.session;
+    const region = session.region;
     var key: index_key.Key = undefined;
     key.encode(&index.keys, row);
     const height = ordered_index.heightOf(session.random.next());
-    const kind = ordered_index.nodeKind(@intCast(table.id), height, key.size);
-    const pool = try session.allocator.pool(kind);
+    const pool = try session.allocator.pool(ordered_index.nodeKind(table, height, key.size));
     const block = try pool.take(&session.allocator);
-    return .{ .node = .{ .block = block, .height = height }, .pool = pool };
+    const entry = installer.log(.index, table, block.granule, block.generation);
+    // Complete before it is in use: whoever finds it in use after a kill reads its key.
+    const node = ordered_index.nodeAt(region, block.granule);
+    ordered_index.initNode(node, index.rootOf(region), height, &key, 0);
+    block.use();
+    installer.indexes.entries[index.number] = entry;
 }
 
 /// Says in the log entries which row they are for, and which version's keys go when the new one is
@@ -131,37 +133,28 @@ pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
         const entry = prepared.entries[@ctz(left)];
         entry.old = old;
         entry.row = node;
+        if (entry.block == 0) continue;
+        ordered_index.nodeAt(installer.session.region, entry.block).row = node;
     }
 }
 
 /// Makes sure that the entries of a version exist, which is in the row's chain.
-pub fn ensure(
-    installer: *Installer,
-    table: *const TableInfo,
-    indexes: []const Index,
-    at: RelPtr,
-    node: RelPtr,
-) void {
+pub fn ensure(installer: *Installer, table: *const TableInfo, indexes: []const Index) void {
     const prepared = &installer.indexes;
     const region = installer.session.region;
-    var left = prepared.spares;
+    var left = prepared.nodes;
     while (left != 0) : (left &= left - 1) {
         const i = @ctz(left);
-        const spare = prepared.blocks[i];
-        var key: index_key.Key = undefined;
-        key.encode(&indexes[i].keys, index_entry.rowOf(region, at));
         const entries: Entries = .{
             .region = region,
             .root = indexes[i].root,
             .slot = installer.session.slot_index,
         };
-        if (!entries.ensure(&key, node, prepared.entries[i], spare.node)) {
-            spare.pool.putBack(region, spare.node.block);
-        }
+        entries.ensure(prepared.entries[i]);
     }
     noteUnique(prepared, table, indexes);
     prepared.mask = 0;
-    prepared.spares = 0;
+    prepared.nodes = 0;
 }
 
 fn noteUnique(prepared: *Prepared, table: *const TableInfo, indexes: []const Index) void {
@@ -176,15 +169,16 @@ fn noteUnique(prepared: *Prepared, table: *const TableInfo, indexes: []const Ind
 /// Gives up what was prepared for a version that was not linked.
 pub fn drop(installer: *Installer) void {
     const prepared = &installer.indexes;
+    const region = installer.session.region;
     var left = prepared.mask;
-    while (left != 0) : (left &= left - 1) prepared.entries[@ctz(left)].kind = .nop;
-    left = prepared.spares;
     while (left != 0) : (left &= left - 1) {
-        const spare = prepared.blocks[@ctz(left)];
-        spare.pool.putBack(installer.session.region, spare.node.block);
+        const i: u6 = @intCast(@ctz(left));
+        const entry = prepared.entries[i];
+        if (entry.block != 0) slabs.free(region, entry.block, entry.generation);
+        entry.kind = .nop;
     }
     prepared.mask = 0;
-    prepared.spares = 0;
+    prepared.nodes = 0;
 }
 
 /// Whether every unique key that the transaction has written is its row's alone at `position`. Waits for

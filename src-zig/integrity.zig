@@ -16,6 +16,10 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const row_count = @import("row_count.zig");
+const index_entry = @import("index_entry.zig");
+const index_key = @import("index_key.zig");
+const ordered_index = @import("ordered_index.zig");
+const reader = @import("reader.zig");
 const session_module = @import("session.zig");
 const gate = @import("gate.zig");
 const Region = region_module.Region;
@@ -68,6 +72,7 @@ pub fn verify(session: *Session, gpa: std.mem.Allocator) error{OutOfMemory}!Repo
         .marks = &marks,
     };
     try check.buckets();
+    try check.indexes();
     try check.logs();
     try check.compare();
     return report;
@@ -232,6 +237,77 @@ const Check = struct {
                 });
             },
         }
+    }
+
+    /// Marks the entries of every index, and compares them with the rows both ways.
+    fn indexes(check: *Check) error{OutOfMemory}!void {
+        for (&check.region.control.catalogue.indexes, 0..) |*first, table| {
+            var root = first.load(.acquire);
+            while (root != 0) {
+                if (root < check.marks.first or
+                    check.region.slabOf(root) >= check.region.slab_count) break;
+                gate.renew(check.session);
+                try check.entries(root, @intCast(table));
+                root = check.region.pointer(ordered_index.Root, root).next.load(.acquire);
+            }
+        }
+    }
+
+    fn entries(check: *Check, root: u32, table: u8) error{OutOfMemory}!void {
+        const ordered: ordered_index.OrderedIndex = .at(check.region, root);
+        const number = ordered.root.index;
+        var before: u32 = 0;
+        var needed: u64 = 0;
+        var at = ordered.following(0);
+        while (at != 0) : (at = ordered.following(at)) {
+            if (!try check.mark(at, .index_node, "an index")) return;
+            const node = ordered_index.nodeAt(check.region, at);
+            if (before != 0) {
+                const probe: ordered_index.Probe = .entry(node.key(), node.row);
+                if (probe.order(ordered_index.nodeAt(check.region, before)) != .lt) {
+                    try check.problem("index {d} of table {d} is out of order at entry {d}", .{
+                        number, table, at,
+                    });
+                }
+            }
+            before = at;
+            if (check.kindAt(node.row) == null) {
+                try check.problem("index entry {d} names granule {d} as its row", .{ at, node.row });
+            } else if (check.isOfLatest(ordered.root, node)) needed += 1;
+        }
+        if (!check.report.quiescent) return;
+        // A row has one latest version, and that has one key: equal numbers mean the same rows.
+        const rows = check.rows_by_table[table];
+        if (ordered.root.phase.load(.acquire) == @intFromEnum(ordered_index.Root.Phase.ready) and
+            needed != rows)
+        {
+            try check.problem("index {d} of table {d} has entries for {d} of {d} rows", .{
+                number, table, needed, rows,
+            });
+        }
+        const groups = ordered.countGroups();
+        const counted = ordered.root.distinct.load(.acquire);
+        if (ordered.root.recount.load(.acquire) == 0 and counted != groups) {
+            try check.problem("index {d} of table {d} has {d} distinct keys but counts {d}", .{
+                number, table, groups, counted,
+            });
+        }
+    }
+
+    /// Whether the entry has the key of its row's latest version.
+    fn isOfLatest(
+        check: *Check,
+        root: *const ordered_index.Root,
+        node: *const ordered_index.Node,
+    ) bool {
+        const state = ordered_index.State.from(node.state.load(.acquire));
+        if (state.phase == .dead) return false;
+        const latest = reader.visible(check.region, node.row, .latest);
+        if (latest == 0 or versionAt(check.region, latest).table != node.table) return false;
+        var key: index_key.Key = undefined;
+        if (!root.keys.allows(versionAt(check.region, latest).payloadSize())) return false;
+        key.encode(&root.keys, index_entry.rowOf(check.region, latest));
+        return std.mem.eql(u8, key.slice(), node.key());
     }
 
     fn logs(check: *Check) error{OutOfMemory}!void {

@@ -9,6 +9,7 @@ const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
 const session_module = @import("session.zig");
 const slabs = @import("slabs.zig");
+const table_indexes = @import("table_indexes.zig");
 const transaction = @import("transaction.zig");
 const vacuum = @import("vacuum.zig");
 const version_module = @import("version.zig");
@@ -51,7 +52,7 @@ fn writeLocked(session: *Session, one: *const Write) Error!Result {
 
 fn attempt(session: *Session, one: *const Write) Error!Result {
     admit(session, .unpinned);
-    try session.reserveLog(4);
+    try session.reserveLog(4 + table_indexes.of(one.table).len);
     var installer: transaction.Installer = .begin(session, .sequencing);
     const outcome = installer.install(one) catch |err| {
         installer.abort();
@@ -163,7 +164,9 @@ pub const Pinned = enum { pinned, unpinned };
 /// Takes everything that installing needs before anything is shared, so that a full region is found
 /// while there is nothing to undo.
 pub fn reserve(session: *Session, writes: []const Write, pinned: Pinned) Error!void {
-    try session.reserveLog(writes.len * 2 + 2);
+    var entries: u64 = 2;
+    for (writes) |*one| entries += 2 + table_indexes.of(one.table).len;
+    try session.reserveLog(entries);
     var at: usize = 0;
     while (at < writes.len) {
         const table = writes[at].table;

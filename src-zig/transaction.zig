@@ -208,11 +208,10 @@ pub const Installer = struct {
         pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
         index_writer.aim(installer, 0, node.block.granule);
         if (sync.mutated(.index_first)) {
-            const at = prepared.block.granule;
-            index_writer.ensure(installer, write.table, indexes, at, node.block.granule);
+            index_writer.ensure(installer, write.table, indexes);
         }
         if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
-        installer.installed(write, indexes, node.block.granule);
+        installer.installed(write, indexes);
         installer.prepared_node = null;
         return .done;
     }
@@ -278,10 +277,10 @@ pub const Installer = struct {
         const new = Head.to(prepared.block.granule, prepared.block.generation).bits();
         const anchor = nodeAt(region, node);
         if (sync.mutated(.index_first)) {
-            index_writer.ensure(installer, write.table, indexes, prepared.block.granule, node);
+            index_writer.ensure(installer, write.table, indexes);
         }
         if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
-        installer.installed(write, indexes, node);
+        installer.installed(write, indexes);
         return .done;
     }
 
@@ -434,19 +433,14 @@ pub const Installer = struct {
         if (sync.mutated(.payload_before_txref)) version.xmin.store(reference, .release);
     }
 
-    fn installed(
-        installer: *Installer,
-        write: *const Write,
-        indexes: []const Index,
-        node: RelPtr,
-    ) void {
+    fn installed(installer: *Installer, write: *const Write, indexes: []const Index) void {
         const table: u8 = @intCast(write.table.id);
         if (installer.last != 0 and installer.table != table) installer.multi = true;
         installer.table = table;
         installer.last = installer.prepared.?.block.granule;
         installer.prepared = null;
         if (installer.indexes.mask != 0) {
-            index_writer.ensure(installer, write.table, indexes, installer.last, node);
+            index_writer.ensure(installer, write.table, indexes);
         }
     }
 

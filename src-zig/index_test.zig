@@ -1,0 +1,224 @@
+//! Secondary indexes on a region in private memory: against a model, under churn, and after kills.
+
+const std = @import("std");
+const index_key = @import("index_key.zig");
+const index_scan = @import("index_scan.zig");
+const ordered_index = @import("ordered_index.zig");
+const pk_map = @import("pk_map.zig");
+const reader = @import("reader.zig");
+const recovery = @import("recovery.zig");
+const row_module = @import("row.zig");
+const statement = @import("statement.zig");
+const table_indexes = @import("table_indexes.zig");
+const transaction = @import("transaction.zig");
+const Bench = @import("core_test.zig").Bench;
+const Session = @import("session.zig").Session;
+const testing = std.testing;
+
+/// A region whose table has an index on n, one on s, and one on both.
+pub const Indexed = struct {
+    bench: Bench,
+    indexes: table_indexes.TableIndexes,
+    session: *Session,
+
+    pub fn init(self: *Indexed, size: u64, unique: bool) !void {
+        try self.bench.init(size);
+        const table = &self.bench.table;
+        inline for (.{ &[_]u8{1}, &[_]u8{2}, &[_]u8{ 2, 1 } }, 0..) |numbers, i| {
+            _ = try table_indexes.add(&self.bench.region, 0, .{
+                .keys = .of(table, numbers),
+                .unique = unique and i == 0,
+                .phase = .ready,
+            });
+        }
+        self.indexes = .init(&self.bench.region, table);
+        table.indexes = &self.indexes;
+        self.session = try self.bench.session();
+    }
+
+    pub fn deinit(self: *Indexed) void {
+        self.session.close();
+        self.bench.deinit();
+    }
+
+    pub fn put(
+        self: *Indexed,
+        operation: transaction.Operation,
+        id: i64,
+        n: ?i64,
+        s: ?[]const u8,
+    ) !transaction.Outcome {
+        var line: Line = undefined;
+        try line.init(self, operation, id, n, s);
+        return (try statement.write(self.session, &line.write)).outcome;
+    }
+
+    pub fn scan(self: *Indexed, number: u32, access: index_scan.Access) index_scan.Scan {
+        const view: reader.View = .{ .snapshot = reader.snapshotNow(&self.bench.region) };
+        const index = self.indexes.byNumber(number).?;
+        return .init(&self.bench.region, &self.bench.table, index, view, access);
+    }
+};
+
+const Line = struct {
+    write: transaction.Write,
+    cell: [8]u8,
+    buffer: [256]u8 align(8),
+
+    fn init(
+        line: *Line,
+        indexed: *Indexed,
+        operation: transaction.Operation,
+        id: i64,
+        n: ?i64,
+        s: ?[]const u8,
+    ) !void {
+        const table = &indexed.bench.table;
+        var builder: row_module.Builder = .init(table, &line.buffer);
+        builder.setInt64(0, id);
+        if (n) |value| builder.setInt64(1, value);
+        if (s) |value| try builder.setText(2, value);
+        line.cell = @bitCast(id);
+        line.write = .{
+            .table = table,
+            .operation = operation,
+            .key = .of(0, &line.cell),
+            .image = builder.finish(),
+            .mask = if (operation == .update) 0b110 else 0,
+        };
+    }
+};
+
+const Model = struct { n: ?i64, s: ?[]const u8 };
+const words = [_]?[]const u8{ "", "a", "ab", "abc", "b", null, "zz" };
+
+/// Every row once, in the order of the index, in both directions.
+fn expectScans(indexed: *Indexed, model: []const ?Model) !void {
+    var rows: u64 = 0;
+    for (model) |row| rows += @intFromBool(row != null);
+    indexed.session.pin();
+    defer indexed.session.unpin();
+    for (0..3) |number| {
+        for ([_]bool{ false, true }) |descending| {
+            var scan = indexed.scan(@intCast(number), .{ .descending = descending });
+            var seen: u64 = 0;
+            var before: ?index_key.Key = null;
+            while (try scan.next()) |row| {
+                seen += 1;
+                const id: usize = @intCast(row.int64(indexed.bench.table.columns[0].offset));
+                const expected = model[id].?;
+                if (expected.n) |n| {
+                    try testing.expectEqual(n, row.int64(indexed.bench.table.columns[1].offset));
+                } else try testing.expect(row.isNull(1));
+                var key: index_key.Key = undefined;
+                key.encode(&scan.keys, row);
+                if (before) |last| {
+                    const columns = std.mem.order(
+                        u8,
+                        last.bytes[0..last.columns_size],
+                        key.bytes[0..key.columns_size],
+                    );
+                    const expects: std.math.Order = if (descending) .gt else .lt;
+                    if (columns == .eq) {
+                        const order = std.mem.order(u8, last.slice(), key.slice());
+                        try testing.expectEqual(.lt, order);
+                    } else try testing.expectEqual(expects, columns);
+                }
+                before = key;
+            }
+            try testing.expectEqual(rows, seen);
+        }
+    }
+}
+
+test "indexes: the model's rows in order, both ways, through churn" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, false);
+    defer indexed.deinit();
+    var model: [700]?Model = @splat(null);
+    var random: std.Random.DefaultPrng = .init(1);
+    for (0..30_000) |step| {
+        const id = random.random().uintLessThan(u32, model.len);
+        const n: ?i64 = if (step % 11 == 0) null else random.random().intRangeAtMost(i64, -20, 20);
+        const s = words[random.random().uintLessThan(usize, words.len)];
+        if (step % 5 == 0) {
+            const outcome = try indexed.put(.delete, id, null, null);
+            const expected: transaction.Outcome = if (model[id] == null) .not_found else .done;
+            try testing.expectEqual(expected, outcome);
+            model[id] = null;
+        } else {
+            try testing.expectEqual(.done, try indexed.put(.upsert, id, n, s));
+            model[id] = .{ .n = n, .s = s };
+        }
+        if (step % 10_000 == 0) {
+            try expectScans(&indexed, &model);
+            try indexed.bench.expectSound(indexed.session);
+        }
+    }
+    try expectScans(&indexed, &model);
+    indexed.bench.settle(indexed.session);
+    indexed.bench.settle(indexed.session);
+    try testing.expect(indexed.session.log.isEmpty());
+    try expectScans(&indexed, &model);
+    try indexed.bench.expectSound(indexed.session);
+    var groups: std.AutoHashMap(?i64, void) = .init(testing.allocator);
+    defer groups.deinit();
+    for (model) |row| if (row) |it| try groups.put(it.n, {});
+    const index = indexed.indexes.byNumber(0).?;
+    try testing.expectEqual(groups.count(), index.distinct(&indexed.bench.region));
+}
+
+test "indexes: a unique key is one row's, nulls are not, and two rows may swap theirs" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, true);
+    defer indexed.deinit();
+    try testing.expectEqual(.done, try indexed.put(.insert, 1, 10, "a"));
+    try testing.expectEqual(.unique_violation, try indexed.put(.insert, 2, 10, "b"));
+    try testing.expectEqual(.done, try indexed.put(.insert, 2, 20, "b"));
+    try testing.expectEqual(.unique_violation, try indexed.put(.update, 2, 10, "b"));
+    try testing.expectEqual(.done, try indexed.put(.update, 2, 20, "c"));
+    try testing.expectEqual(.done, try indexed.put(.insert, 3, null, "c"));
+    try testing.expectEqual(.done, try indexed.put(.insert, 4, null, "c"));
+    try testing.expectEqual(.done, try indexed.put(.update, 1, 11, "a"));
+    try testing.expectEqual(.done, try indexed.put(.update, 2, 10, "b"));
+    var lines: [2]Line = undefined;
+    try lines[0].init(&indexed, .update, 1, 10, "a");
+    try lines[1].init(&indexed, .update, 2, 11, "a");
+    var writes = [_]transaction.Write{ lines[0].write, lines[1].write };
+    const swapped = try statement.writeMany(indexed.session, &writes);
+    try testing.expectEqual(.done, swapped.outcome);
+    try testing.expectEqual(.unique_violation, try indexed.put(.insert, 5, 11, "a"));
+    try testing.expectEqual(.done, try indexed.put(.delete, 2, null, null));
+    try testing.expectEqual(.done, try indexed.put(.insert, 5, 11, "a"));
+    indexed.bench.settle(indexed.session);
+    try indexed.bench.expectSound(indexed.session);
+}
+
+test "indexes: a transaction that was never decided leaves no entry" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, false);
+    defer indexed.deinit();
+    const bench = &indexed.bench;
+    _ = try indexed.put(.upsert, 1, 1, "a");
+    const dead = try bench.session();
+    var installer: transaction.Installer = .begin(dead, .installing);
+    for ([_]i64{ 1, 2 }) |id| {
+        var line: Line = undefined;
+        try line.init(&indexed, .upsert, id, 99, "b");
+        try testing.expectEqual(.done, try installer.install(&line.write));
+    }
+    recovery.recoverSlot(&bench.region, dead.slot_index);
+    const again = try bench.session();
+    bench.settle(again);
+    try testing.expectEqual(1, indexed.indexes.byNumber(0).?.distinct(&bench.region));
+    try expectScans(&indexed, &.{ null, .{ .n = 1, .s = "a" }, null });
+    try bench.expectSound(indexed.session);
+    again.close();
+    for (dead.allocator.pools.items) |pool| {
+        for (pool.slabs.items) |owned| testing.allocator.free(owned.free);
+        pool.slabs.deinit(testing.allocator);
+        testing.allocator.destroy(pool);
+    }
+    dead.allocator.pools.deinit(testing.allocator);
+    testing.allocator.destroy(dead);
+}
