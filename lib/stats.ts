@@ -25,8 +25,8 @@ export interface MemoryStats {
 }
 
 /**
- * What `Aerostore.stats` tells of a region, about all processes that have it open. Counts begin with
- * the region.
+ * What `Aerostore.stats` tells of a region, about all processes that have it open. Counts begin
+ * with the region.
  *
  * Beside these there are facts for people who debug, which may differ between versions.
  */
@@ -84,7 +84,8 @@ export interface Verification {
   /** Whether nothing is wrong. */
   readonly ok: boolean;
   /**
-   * Whether nobody wrote meanwhile. While others write, what is on its way is not counted as a leak.
+   * Whether nobody wrote meanwhile. While others write, what is on its way is not counted as a
+   * leak.
    */
   readonly quiescent: boolean;
   /** Blocks of memory that nothing refers to. */

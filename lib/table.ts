@@ -176,8 +176,8 @@ export class Table<C extends Columns = Columns> {
    * Computes new values from the old ones, so that nothing is lost when others do the same at the
    * same time.
    *
-   * Operations run where the row is, at the moment of the commit, and never conflict. A function runs
-   * in a transaction that queues for the row, and again after a conflict.
+   * Operations run where the row is, at the moment of the commit, and never conflict. A function
+   * runs in a transaction that queues for the row, and again after a conflict.
    *
    * @param key The primary key.
    * @param changes Operations by column, such as `{ count: { increment: 1 } }`, or a function that

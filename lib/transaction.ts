@@ -71,8 +71,8 @@ export class Transaction implements Disposable {
    *
    * @param host What it needs of its database.
    * @param options See {@linkcode TransactionOptions}.
-   * @param attempt How often it has lost already. After some losses it queues for the row it lost on,
-   * after more it asks others to hold their commits back.
+   * @param attempt How often it has lost already. After some losses it queues for the row it lost
+   * on, after more it asks others to hold their commits back.
    */
   constructor(host: TransactionHost, options: TransactionOptions, attempt = 0) {
     const { connection } = host;

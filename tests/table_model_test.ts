@@ -8,7 +8,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type InsertOf, type PatchOf, type RowOf, type Table } from "../mod.ts";
+import type { InsertOf, PatchOf, RowOf, Table } from "../mod.ts";
 import { Store } from "./support/store.ts";
 import { Everything } from "./support/tables.ts";
 
