@@ -123,6 +123,7 @@ test {
         _ = @import("connection.zig");
         _ = @import("engine.zig");
         _ = @import("ingest_calls.zig");
+        _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");
         _ = @import("os.zig");
         _ = panic_module;
