@@ -1,44 +1,58 @@
 /**
  * How the benchmarks measure and print.
  *
- * A group is one task, done by several subjects; the first is the one that the others are compared
- * with. All are measured in turn, several times, and the best median of each counts: what another
- * process of the machine takes away can only make it slower.
+ * Each contender runs in a process of its own, so that the garbage of one is not collected at the
+ * cost of another, and all processes take turns, task by task and round by round. What counts is
+ * the best of several medians: what other processes of the machine take away can only make a
+ * number worse.
  *
  * @module
  */
 
 import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { do_not_optimize as keep, measure } from "mitata";
+import { do_not_optimize, measure } from "mitata";
 import { Aerostore, type TableDefinition } from "../mod.ts";
 
-export { keep };
+export { do_not_optimize as keep };
 
-/** One way to do a task. */
-export interface Subject {
-  /** What does it, such as `Map`. */
-  readonly name: string;
-  /** Does it once. What it computes must go to {@linkcode keep}. */
-  readonly run: () => void | Promise<void>;
-  /** Does it on fixed input. All subjects of a group must give the same. */
-  readonly check: () => number | string | Promise<number>;
-}
-
-/** A task. */
-export interface Group {
+/** Something that contenders can do. */
+export interface Task<Contender> {
   /** What it is. */
   readonly title: string;
   /** How many items one call handles. */
   readonly items: number;
   /** What an item is, such as `row`. */
   readonly item: string;
-  /** The subjects; the first is the measure of the others. */
-  readonly subjects: readonly Subject[];
+  /**
+   * Prepares the task.
+   *
+   * @returns A function that does it once, on other input each time, and returns something of what
+   * it found. The first call after the preparation must give the same for all contenders. Undefined
+   * if the contender cannot do it.
+   */
+  readonly prepare: (contender: Contender) => (() => unknown) | undefined;
+}
+
+/** A benchmark. */
+export interface Benchmark<Contender> {
+  /** The question that it answers. */
+  readonly question: string;
+  /** Rows in the table if the command line does not say. */
+  readonly rows: number;
+  /** What makes the contenders, by their names. The others are compared with the first. */
+  readonly contenders: Readonly<
+    Record<string, (settings: Settings) => Contender | Promise<Contender>>
+  >;
+  /** What they do. */
+  readonly tasks: (settings: Settings) => readonly Task<Contender>[];
 }
 
 /** The command line of a benchmark. */
@@ -49,91 +63,188 @@ export interface Settings {
   readonly tiny: boolean;
 }
 
-/**
- * Reads the command line: `--rows N` and `--tiny`.
- *
- * @param rows Rows if nothing else is said.
- */
-export function readSettings(rows: number): Settings {
-  const { values } = parseArgs({
-    options: { rows: { type: "string" }, tiny: { type: "boolean", default: false } },
-  });
-  return { rows: Number(values.rows ?? (values.tiny ? 2_000 : rows)), tiny: values.tiny };
-}
-
-/** Nanoseconds of each subject for one item, by its name. */
-type Times = Map<string, number>;
+/** What a contender answers about a task: nothing, or the time of an item and the first result. */
+type Answer = { readonly ns: number; readonly result: string } | null;
 
 const roundCount = 3;
 const roundNs = 150e6;
-const nameWidth = 44;
+const nameWidth = 50;
 
 /**
- * Measures groups and prints a table.
+ * Runs a benchmark and prints a table, or plays one contender if a parent process asks for it.
  *
- * @param question What the benchmark answers.
- * @param settings The command line.
- * @param groups The tasks.
+ * The command line takes `--rows N` and `--tiny`.
+ *
+ * @param script The address of the benchmark's file: `import.meta.url`.
+ * @param benchmark The benchmark.
  */
-export async function compare(
-  question: string,
-  settings: Settings,
-  groups: readonly Group[],
+export async function runBenchmark<Contender>(
+  script: URL,
+  benchmark: Benchmark<Contender>,
 ): Promise<void> {
-  const { bun, deno } = process.versions;
-  const runtime = bun === undefined ? `Deno ${deno}` : `Bun ${bun}`;
-  console.log(question);
-  console.log(
-    `${settings.rows.toLocaleString("en-US")} rows, ${runtime}, ${process.platform} ` +
-      `${process.arch}, ${availableParallelism()} processors, best of ${roundCount} medians\n`,
-  );
-  console.log(`${"".padEnd(nameWidth)}    ns each   per second    ratio`);
-  let hash = 0;
-  for (const group of groups) {
-    hash = mix(hash, await checkGroup(group));
-    print(group, await measureGroup(group, settings.tiny));
-  }
-  console.log(`\nhash of the results: ${(hash >>> 0).toString(16).padStart(8, "0")}`);
+  const { values } = parseArgs({
+    options: {
+      rows: { type: "string" },
+      tiny: { type: "boolean", default: false },
+      contender: { type: "string" },
+    },
+  });
+  const { tiny, contender } = values;
+  const settings: Settings = {
+    rows: Number(values.rows ?? (tiny ? 3_000 : benchmark.rows)),
+    tiny,
+  };
+  if (contender === undefined) await hold(script, benchmark, settings);
+  else await play(benchmark, settings, contender);
 }
 
-/** Proves that all subjects give the same; returns it. */
-async function checkGroup({ title, subjects }: Group): Promise<string> {
-  const [first, ...others] = subjects;
-  const expected = String(await first?.check());
-  for (const { name, check } of others) {
-    assert.equal(String(await check()), expected, `${title}: ${name} gives another result`);
+/** Answers the questions of the parent, one a line: the number of a task and of a round. */
+async function play<Contender>(
+  { contenders, tasks }: Benchmark<Contender>,
+  settings: Settings,
+  name: string,
+): Promise<void> {
+  const contender = await contenders[name]?.(settings);
+  if (contender === undefined) throw new Error(`There is no contender ${name}`);
+  let prepared: { task: number; run: (() => unknown) | undefined; result: string } | undefined;
+  for await (const line of createInterface({ input: process.stdin })) {
+    const number = Number(line);
+    const task = tasks(settings)[number];
+    if (task === undefined) throw new Error(`There is no task ${line}`);
+    if (prepared?.task !== number) {
+      const run = task.prepare(contender);
+      prepared = { task: number, run, result: run === undefined ? "" : String(await run()) };
+    }
+    const { run, result } = prepared;
+    const ns = run === undefined ? NaN : await time(run, task.items, settings.tiny);
+    const answer: Answer = run === undefined ? null : { ns, result };
+    process.stdout.write(`${JSON.stringify(answer)}\n`);
   }
+  if (isDisposable(contender)) contender[Symbol.dispose]();
+}
+
+function isDisposable(value: unknown): value is Disposable {
+  return typeof value === "object" && value !== null && Symbol.dispose in value;
+}
+
+async function time(run: () => unknown, items: number, tiny: boolean): Promise<number> {
+  const once = (): unknown => {
+    const found = run();
+    do_not_optimize(found);
+    return found;
+  };
+  const stats = await measure(once, {
+    min_samples: tiny ? 1 : 3,
+    min_cpu_time: tiny ? 1 : roundNs,
+    gc: false,
+    ...tiny ? { max_samples: 1, batch_samples: 4 } : {},
+  });
+  return stats.p50 / items;
+}
+
+/** Lets all contenders do all tasks, and prints what they answer. */
+async function hold<Contender>(
+  script: URL,
+  { question, contenders, tasks }: Benchmark<Contender>,
+  settings: Settings,
+): Promise<void> {
+  const { bun, deno } = process.versions;
+  console.log(question);
+  console.log(
+    `${settings.rows.toLocaleString("en-US")} rows, ${bun ? `Bun ${bun}` : `Deno ${deno}`}, ` +
+      `${process.platform} ${process.arch}, ${availableParallelism()} processors, ` +
+      `best of ${settings.tiny ? 1 : roundCount} medians\n`,
+  );
+  console.log(`${"".padEnd(nameWidth)}   ns each   per second   ratio`);
+  const players = Object.keys(contenders).map((name) => new Player(script, name));
+  try {
+    let hash = 0;
+    for (const [number, task] of tasks(settings).entries()) {
+      hash = mix(hash, await compete(players, number, task, settings.tiny ? 1 : roundCount));
+    }
+    for (const player of players) await player.finish();
+    console.log(`\nhash of the results: ${(hash >>> 0).toString(16).padStart(8, "0")}`);
+  } finally {
+    for (const player of players) player.kill();
+  }
+}
+
+/** Lets all contenders do one task; returns the result on which they agree. */
+async function compete(
+  players: readonly Player[],
+  number: number,
+  { title, item }: Pick<Task<unknown>, "title" | "item">,
+  rounds: number,
+): Promise<string> {
+  const times = new Map<string, number>();
+  const results = new Map<string, string>();
+  for (let round = 0; round < rounds; round++) {
+    for (const player of players) {
+      const answer = await player.ask(number);
+      if (answer === null) continue;
+      times.set(player.name, Math.min(times.get(player.name) ?? Infinity, answer.ns));
+      results.set(player.name, answer.result);
+    }
+  }
+  const [expected = ""] = results.values();
+  for (const [name, result] of results) {
+    assert.equal(result, expected, `${title}: ${name} finds something else`);
+  }
+  print(`${title}, each ${item}`, times);
   return expected;
 }
 
-async function measureGroup({ items, subjects }: Group, tiny: boolean): Promise<Times> {
-  const times: Times = new Map();
-  for (let round = 0; round < (tiny ? 1 : roundCount); round++) {
-    for (const { name, run } of subjects) {
-      const stats = await measure(run, {
-        min_samples: tiny ? 1 : 3,
-        min_cpu_time: tiny ? 1 : roundNs,
-        gc: false,
-        ...tiny ? { max_samples: 1, batch_samples: 4 } : {},
-      });
-      // The median: a call that another process of the machine interrupts is much slower, and with
-      // averages the numbers would tell about the neighbours.
-      times.set(name, Math.min(times.get(name) ?? Infinity, stats.p50 / items));
-    }
+/** A process that plays one contender. */
+class Player {
+  /** The name of the contender. */
+  readonly name: string;
+  readonly #process: ChildProcess;
+  readonly #answers: AsyncIterator<string>;
+
+  constructor(script: URL, name: string) {
+    this.name = name;
+    const flags = process.versions["bun"] === undefined ? ["--allow-all", "--no-check"] : [];
+    this.#process = spawn(
+      process.execPath,
+      ["run", ...flags, fileURLToPath(script), ...process.argv.slice(2), "--contender", name],
+      { stdio: ["pipe", "pipe", "inherit"] },
+    );
+    const { stdout } = this.#process;
+    if (stdout === null) throw new Error("The process has no output");
+    this.#answers = createInterface({ input: stdout })[Symbol.asyncIterator]();
   }
-  return times;
+
+  async ask(task: number): Promise<Answer> {
+    this.#process.stdin?.write(`${task}\n`);
+    const answer = await this.#answers.next();
+    if (answer.done === true) throw new Error(`${this.name} ended before it answered`);
+    return JSON.parse(answer.value) as Answer;
+  }
+
+  /** Lets the process end, and waits for it: it removes its files. */
+  async finish(): Promise<void> {
+    this.#process.stdin?.end();
+    await new Promise((resolve) => this.#process.on("close", resolve));
+  }
+
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
 }
 
-function print({ title, item, subjects }: Group, times: Times): void {
-  console.log(`${title}, for each ${item}`);
-  const base = times.get(subjects[0]?.name ?? "") ?? NaN;
+function print(title: string, times: Times): void {
+  console.log(title);
+  const [base = NaN] = times.values();
   for (const [name, ns] of times) {
     console.log(
-      `  ${name.padEnd(nameWidth - 2)} ${format(ns).padStart(10)} ${rate(ns).padStart(12)} ` +
-        `${format(ns / base).padStart(8)}`,
+      `  ${name.padEnd(nameWidth - 2)} ${format(ns).padStart(9)} ${rate(ns).padStart(12)} ` +
+        `${format(ns / base).padStart(7)}`,
     );
   }
 }
+
+/** Nanoseconds of an item by the name of the contender. */
+type Times = ReadonlyMap<string, number>;
 
 /** Three digits that matter. */
 function format(value: number): string {
@@ -145,6 +256,7 @@ function rate(ns: number): string {
   return perSecond >= 1e6 ? `${format(perSecond / 1e6)} M` : `${format(perSecond / 1e3)} k`;
 }
 
+/** One step of the hash FNV-1a for each letter. */
 function mix(hash: number, text: string): number {
   let mixed = hash;
   for (const letter of text) mixed = Math.imul(mixed ^ (letter.codePointAt(0) ?? 0), 0x01000193);

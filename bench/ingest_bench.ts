@@ -1,27 +1,28 @@
 /**
- * How many megabytes of tab-separated text a second become rows of a table, from TypeScript?
+ * How many bytes of tab-separated text a second become rows of a table, from TypeScript?
  *
  *     npm run bench -- ingest
  *     npm run bun -- bench/ingest_bench.ts --rows 100000
  */
 
-import { compare, Place, readSettings } from "./harness.ts";
-import { makePositions, type Position, PositionTable, regionSize } from "./positions.ts";
-import { openSqlite } from "./sqlite.ts";
+import type { Table } from "../mod.ts";
+import { Place, runBenchmark, type Settings, type Task } from "./harness.ts";
+import { type Position, positions, PositionTable, regionSize } from "./positions.ts";
+import { openSqlite, type Sqlite } from "./sqlite.ts";
 
-const settings = readSettings(200_000);
 const names = Object.keys(PositionTable.columns) as (keyof Position)[];
-const lines = makePositions(settings.rows).map((row) => names.map((name) => row[name]).join("\t"));
-const bytes = new TextEncoder().encode(`${lines.join("\n")}\n`);
 
-using place = new Place([PositionTable], regionSize(settings.rows));
-const table = place.database.table(PositionTable);
-using sqlite = await openSqlite();
-const map = new Map<string, Position>();
+/** Something that takes rows in. */
+interface Store {
+  /** Makes rows of tab-separated text, and writes them. */
+  ingest(text: Uint8Array): void | Promise<void>;
+  /** All rows. */
+  rows(): Iterable<Position>;
+}
 
-/** What a program does that has no reader of its own for such text. */
-function* parse(): Generator<Position> {
-  for (const line of new TextDecoder().decode(bytes).split("\n")) {
+/** What a program does that has nothing for such text. */
+function* parse(text: Uint8Array): Generator<Position> {
+  for (const line of new TextDecoder().decode(text).split("\n")) {
     if (line === "") continue;
     const [icao24 = "", lat, lon, altitude, gs, updated_at, typ = "", destination = ""] = line
       .split("\t");
@@ -38,54 +39,88 @@ function* parse(): Generator<Position> {
   }
 }
 
-/** Adds up a column of all rows. */
+class MapStore implements Store {
+  readonly #map = new Map<string, Position>();
+
+  ingest(text: Uint8Array): void {
+    for (const row of parse(text)) this.#map.set(row.icao24, row);
+  }
+
+  rows(): Iterable<Position> {
+    return this.#map.values();
+  }
+}
+
+class AerostoreStore implements Store, Disposable {
+  readonly #place: Place;
+  readonly #table: Table<typeof PositionTable.columns>;
+
+  constructor({ rows }: Settings) {
+    this.#place = new Place([PositionTable], regionSize(rows));
+    this.#table = this.#place.database.table(PositionTable);
+  }
+
+  async ingest(text: Uint8Array): Promise<void> {
+    await this.#table.ingestTsv(text, { columns: names });
+  }
+
+  rows(): Iterable<Position> {
+    return this.#table.search("");
+  }
+
+  [Symbol.dispose](): void {
+    this.#place[Symbol.dispose]();
+  }
+}
+
+class SqliteStore implements Store {
+  readonly #database: Sqlite;
+
+  constructor(database: Sqlite) {
+    this.#database = database;
+  }
+
+  ingest(text: Uint8Array): void {
+    this.#database.upsertMany(parse(text));
+  }
+
+  rows(): Iterable<Position> {
+    return this.#database.prepare("select * from position").all() as Position[];
+  }
+}
+
 function sumOf(rows: Iterable<Position>): number {
   let sum = 0;
-  for (const row of rows) sum += row.gs;
+  for (const row of rows) sum += row.gs + row.altitude;
   return sum;
 }
 
-function fillMap(): void {
-  for (const row of parse()) map.set(row.icao24, row);
+function tasks({ rows }: Settings): Task<Store>[] {
+  const lines = Array.from(positions(rows), (row) => names.map((name) => row[name]).join("\t"));
+  const text = new TextEncoder().encode(`${lines.join("\n")}\n`);
+  return [{
+    title: `${(text.length / 1e6).toFixed(1)} MB of text, into a table that has the rows already`,
+    item: "byte",
+    items: text.length,
+    prepare: (store) => {
+      let first = true;
+      return async () => {
+        await store.ingest(text);
+        if (!first) return undefined;
+        first = false;
+        return sumOf(store.rows());
+      };
+    },
+  }];
 }
 
-async function fillTable(): Promise<void> {
-  await table.ingestTsv(bytes, { columns: names });
-}
-
-function fillSqlite(): void {
-  sqlite.upsertMany(parse());
-}
-
-const select = sqlite.prepare("select * from position");
-await compare("How fast does tab-separated text become rows?", settings, [{
-  title: `${(bytes.length / 1e6).toFixed(1)} MB, into a table that has the rows already`,
-  item: "byte",
-  items: bytes.length,
-  subjects: [
-    {
-      name: "split, Number, Map.set",
-      run: fillMap,
-      check: () => {
-        fillMap();
-        return sumOf(map.values());
-      },
-    },
-    {
-      name: "Aerostore, ingestTsv",
-      run: fillTable,
-      check: async () => {
-        await fillTable();
-        return sumOf(table.search(""));
-      },
-    },
-    {
-      name: `split, Number, ${sqlite.name}, one transaction`,
-      run: fillSqlite,
-      check: () => {
-        fillSqlite();
-        return sumOf(select.all() as Position[]);
-      },
-    },
-  ],
-}]);
+await runBenchmark<Store>(new URL(import.meta.url), {
+  question: "How fast does tab-separated text become rows?",
+  rows: 200_000,
+  contenders: {
+    "split, Number, Map.set": () => new MapStore(),
+    "Aerostore, ingestTsv": (settings) => new AerostoreStore(settings),
+    "split, Number, SQLite, one transaction": async () => new SqliteStore(await openSqlite()),
+  },
+  tasks,
+});

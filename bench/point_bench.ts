@@ -5,235 +5,252 @@
  *     npm run bun -- bench/point_bench.ts --rows 100000
  */
 
-import { compare, type Group, keep, Place, readSettings } from "./harness.ts";
+import type { Table } from "../mod.ts";
+import { keep, Place, runBenchmark, type Settings, type Task } from "./harness.ts";
 import {
-  chooseRows,
-  makePositions,
+  keyOf,
   Portions,
   type Position,
+  positionOf,
+  positions,
   PositionTable,
   regionSize,
 } from "./positions.ts";
-import { openSqlite } from "./sqlite.ts";
+import { openSqlite, type Sqlite } from "./sqlite.ts";
 
-const settings = readSettings(1_000_000);
-const portion = 1_000;
-const hot = 1_000;
-
-const rows = makePositions(settings.rows);
-const map = new Map(rows.map((row) => [row.icao24, row]));
-using place = new Place([PositionTable], regionSize(settings.rows));
-const { database } = place;
-const table = database.table(PositionTable);
-table.upsertMany(rows, { atomic: false });
-using sqlite = await openSqlite();
-sqlite.upsertMany(rows);
-
-const selectRow = sqlite.prepare("select * from position where icao24 = ?");
-const selectTwo = sqlite.prepare("select lat, lon from position where icao24 = ?");
-const selectOne = sqlite.prepare("select 1 from position where icao24 = ?");
-
-/** Adds up what a function gives for some rows. */
-function sumOf<T>(items: readonly T[], value: (item: T) => number | undefined): number {
-  return items.reduce((sum, item) => sum + (value(item) ?? NaN), 0);
+/**
+ * Something that holds the rows. Each has loops of its own, for a loop that runs several of them is
+ * optimized for none.
+ */
+interface Store {
+  /** Gets the rows of keys, as objects; returns the sum of a field. */
+  get(keys: readonly string[]): number;
+  /** Reads two fields of the rows of keys; returns their sum. */
+  readTwo(keys: readonly string[]): number;
+  /** Looks for keys; returns how many there are. */
+  has(keys: readonly string[]): number;
+  /** Writes rows one by one. */
+  upsert(rows: readonly Position[]): void;
+  /** Writes rows by one call, each for itself. */
+  upsertEach?(rows: readonly Position[]): void;
+  /** Writes rows by one call, all or none. */
+  upsertAll?(rows: readonly Position[]): void;
 }
 
-/** Every subject has a loop of its own, for a loop that runs several of them is optimized for none. */
-function getGroup(title: string, keys: Portions<string>): Group {
-  const read = (key: string): Position => selectRow.get(key) as Position;
-  return {
-    title: `get an object of 8 fields, ${title}`,
-    item: "row",
-    items: keys.size,
-    subjects: [
-      {
-        name: "Map",
-        run: () => {
-          for (const key of keys.next()) keep(map.get(key)?.altitude);
-        },
-        check: () => sumOf(keys.first, (key) => map.get(key)?.altitude),
-      },
-      {
-        name: "Aerostore",
-        run: () => {
-          for (const key of keys.next()) keep(table.get(key));
-        },
-        check: () => sumOf(keys.first, (key) => table.get(key)?.altitude),
-      },
-      {
-        name: sqlite.name,
-        run: () => {
-          for (const key of keys.next()) keep(read(key));
-        },
-        check: () => sumOf(keys.first, (key) => read(key).altitude),
-      },
-    ],
-  };
-}
+class MapStore implements Store {
+  readonly #map = new Map<string, Position>();
 
-function viewGroup(title: string, keys: Portions<string>): Group {
-  const sumOfView = (portion: readonly string[]): number => {
-    using transaction = database.begin({ readOnly: true });
-    const positions = transaction.table(PositionTable);
+  constructor({ rows }: Settings) {
+    this.upsert([...positions(rows)]);
+  }
+
+  get(keys: readonly string[]): number {
     let sum = 0;
-    for (const key of portion) {
-      const row = positions.get(key);
-      if (row !== undefined) sum += row.lat + row.lon;
+    for (const key of keys) {
+      const row = this.#map.get(key);
+      keep(row);
+      if (row !== undefined) sum += row.altitude;
     }
     return sum;
-  };
-  const sumOfMap = (portion: readonly string[]): number => {
+  }
+
+  readTwo(keys: readonly string[]): number {
     let sum = 0;
-    for (const key of portion) {
-      const row = map.get(key);
-      if (row !== undefined) sum += row.lat + row.lon;
+    for (const key of keys) {
+      const row = this.#map.get(key);
+      if (row !== undefined) sum += row.altitude + row.gs;
     }
     return sum;
-  };
-  const sumOfSqlite = (portion: readonly string[]): number => {
+  }
+
+  has(keys: readonly string[]): number {
+    let count = 0;
+    for (const key of keys) if (this.#map.has(key)) count++;
+    return count;
+  }
+
+  /** A Map that kept the caller's objects would change when the caller changes them. */
+  upsert(rows: readonly Position[]): void {
+    for (const row of rows) this.#map.set(row.icao24, { ...row });
+  }
+
+  upsertEach(rows: readonly Position[]): void {
+    this.upsert(rows);
+  }
+
+  upsertAll(rows: readonly Position[]): void {
+    this.upsert(rows);
+  }
+}
+
+class AerostoreStore implements Store, Disposable {
+  readonly #place: Place;
+  readonly #table: Table<typeof PositionTable.columns>;
+
+  constructor({ rows }: Settings) {
+    this.#place = new Place([PositionTable], regionSize(rows));
+    this.#table = this.#place.database.table(PositionTable);
+    this.#table.upsertMany(positions(rows), { atomic: false });
+  }
+
+  get(keys: readonly string[]): number {
     let sum = 0;
-    for (const key of portion) {
-      const row = selectTwo.get(key) as Position;
-      sum += row.lat + row.lon;
+    for (const key of keys) {
+      const row = this.#table.get(key);
+      keep(row);
+      if (row !== undefined) sum += row.altitude;
     }
     return sum;
-  };
-  return {
-    title: `two fields of a view in a transaction, ${title}`,
-    item: "row",
-    items: keys.size,
-    subjects: [
-      {
-        name: "Map",
-        run: () => keep(sumOfMap(keys.next())),
-        check: () => sumOfMap(keys.first),
-      },
-      {
-        name: `Aerostore, ${portion} rows in a transaction`,
-        run: () => keep(sumOfView(keys.next())),
-        check: () => sumOfView(keys.first),
-      },
-      {
-        name: sqlite.name,
-        run: () => keep(sumOfSqlite(keys.next())),
-        check: () => sumOfSqlite(keys.first),
-      },
-    ],
-  };
+  }
+
+  readTwo(keys: readonly string[]): number {
+    using transaction = this.#place.database.begin({ readOnly: true });
+    const table = transaction.table(PositionTable);
+    let sum = 0;
+    for (const key of keys) {
+      const row = table.get(key);
+      if (row !== undefined) sum += row.altitude + row.gs;
+    }
+    return sum;
+  }
+
+  has(keys: readonly string[]): number {
+    let count = 0;
+    for (const key of keys) if (this.#table.has(key)) count++;
+    return count;
+  }
+
+  upsert(rows: readonly Position[]): void {
+    for (const row of rows) this.#table.upsert(row);
+  }
+
+  upsertEach(rows: readonly Position[]): void {
+    this.#table.upsertMany(rows, { atomic: false });
+  }
+
+  upsertAll(rows: readonly Position[]): void {
+    this.#table.upsertMany(rows);
+  }
+
+  [Symbol.dispose](): void {
+    this.#place[Symbol.dispose]();
+  }
 }
 
-function hasGroup(title: string, keys: Portions<string>): Group {
-  return {
-    title: `has, ${title}`,
-    item: "row",
-    items: keys.size,
-    subjects: [
-      {
-        name: "Map",
-        run: () => {
-          for (const key of keys.next()) keep(map.has(key));
-        },
-        check: () => sumOf(keys.first, (key) => map.has(key) ? 1 : 0),
-      },
-      {
-        name: "Aerostore",
-        run: () => {
-          for (const key of keys.next()) keep(table.has(key));
-        },
-        check: () => sumOf(keys.first, (key) => table.has(key) ? 1 : 0),
-      },
-      {
-        name: sqlite.name,
-        run: () => {
-          for (const key of keys.next()) keep(selectOne.get(key));
-        },
-        check: () => sumOf(keys.first, (key) => selectOne.get(key) ? 1 : 0),
-      },
-    ],
-  };
+class SqliteStore implements Store {
+  readonly #database: Sqlite;
+
+  private constructor(database: Sqlite) {
+    this.#database = database;
+  }
+
+  static async open({ rows }: Settings): Promise<SqliteStore> {
+    const database = await openSqlite();
+    database.upsertMany(positions(rows));
+    return new SqliteStore(database);
+  }
+
+  get(keys: readonly string[]): number {
+    const statement = this.#database.prepare("select * from position where icao24 = ?");
+    let sum = 0;
+    for (const key of keys) {
+      const row = statement.get(key) as Position;
+      keep(row);
+      sum += row.altitude;
+    }
+    return sum;
+  }
+
+  readTwo(keys: readonly string[]): number {
+    const statement = this.#database.prepare("select altitude, gs from position where icao24 = ?");
+    let sum = 0;
+    for (const key of keys) {
+      const row = statement.get(key) as Position;
+      sum += row.altitude + row.gs;
+    }
+    return sum;
+  }
+
+  has(keys: readonly string[]): number {
+    const statement = this.#database.prepare("select 1 from position where icao24 = ?");
+    let count = 0;
+    for (const key of keys) if (statement.get(key)) count++;
+    return count;
+  }
+
+  upsert(rows: readonly Position[]): void {
+    for (const row of rows) this.#database.upsert(row);
+  }
+
+  upsertAll(rows: readonly Position[]): void {
+    this.#database.upsertMany(rows);
+  }
 }
 
-function upsertGroup(title: string, chosen: Portions<Position>): Group {
-  const check = (read: (key: string) => Position | undefined) => (): number =>
-    sumOf(chosen.first, (row) => read(row.icao24)?.gs);
-  return {
-    title: `upsert one by one, ${title}`,
-    item: "row",
-    items: chosen.size,
-    subjects: [
-      {
-        name: "Map, a copy of the object",
-        run: () => {
-          for (const row of chosen.next()) map.set(row.icao24, { ...row });
-        },
-        check: check((key) => map.get(key)),
-      },
-      {
-        name: "Aerostore",
-        run: () => {
-          for (const row of chosen.next()) table.upsert(row);
-        },
-        check: check((key) => table.get(key)),
-      },
-      {
-        name: sqlite.name,
-        run: () => {
-          for (const row of chosen.next()) sqlite.upsert(row);
-        },
-        check: check((key) => selectRow.get(key) as Position),
-      },
-    ],
-  };
-}
+const portionSize = 1_000;
+const hotCount = 1_000;
 
-function upsertManyGroup(title: string, chosen: Portions<Position>): Group {
-  const check = (read: (key: string) => Position | undefined) => (): number =>
-    sumOf(chosen.first, (row) => read(row.icao24)?.gs);
-  return {
-    title: `upsertMany of ${portion}, ${title}`,
-    item: "row",
-    items: chosen.size,
-    subjects: [
-      {
-        name: "Map, copies of the objects",
-        run: () => {
-          for (const row of chosen.next()) map.set(row.icao24, { ...row });
-        },
-        check: check((key) => map.get(key)),
-      },
-      {
-        name: "Aerostore, atomic: false",
-        run: () => keep(table.upsertMany(chosen.next(), { atomic: false })),
-        check: check((key) => table.get(key)),
-      },
-      {
-        name: "Aerostore, one transaction",
-        run: () => keep(table.upsertMany(chosen.next())),
-        check: check((key) => table.get(key)),
-      },
-      {
-        name: `${sqlite.name}, one transaction`,
-        run: () => sqlite.upsertMany(chosen.next()),
-        check: check((key) => selectRow.get(key) as Position),
-      },
-    ],
-  };
-}
-
-const cases = [
-  { title: "random row", among: settings.rows },
-  { title: `${hot} hot rows`, among: hot },
+/** Portions enough to leave every cache, or few for rows that stay in them. */
+const places = [
+  { name: "random rows", portions: 200, among: Infinity },
+  { name: `${hotCount} hot rows`, portions: 10, among: hotCount },
 ];
-const groups = cases.flatMap(({ title, among }) => {
-  const chosen = chooseRows(rows, settings.rows, among);
-  const keys = new Portions(chosen.map((row) => row.icao24), portion);
-  const portions = new Portions(chosen, portion);
-  return [
-    getGroup(title, keys),
-    viewGroup(title, keys),
-    hasGroup(title, keys),
-    upsertGroup(title, portions),
-    upsertManyGroup(title, portions),
-  ];
+
+function tasks({ rows, tiny }: Settings): Task<Store>[] {
+  return places.flatMap(({ name, portions, among }) => {
+    const limit = Math.min(rows, among);
+    const count = tiny ? 2 : portions;
+    const reading = (
+      title: string,
+      read: (store: Store, keys: readonly string[]) => number,
+    ): Task<Store> => ({
+      title: `${title}, ${name}`,
+      item: "row",
+      items: portionSize,
+      prepare: (store) => {
+        const keys = new Portions(count, portionSize, limit, keyOf);
+        return () => read(store, keys.next());
+      },
+    });
+    const writing = (
+      title: string,
+      method: (store: Store) => ((rows: readonly Position[]) => void) | undefined,
+    ): Task<Store> => ({
+      title: `${title}, ${name}`,
+      item: "row",
+      items: portionSize,
+      prepare: (store) => {
+        const write = method(store);
+        if (write === undefined) return undefined;
+        const chosen = new Portions(count, portionSize, limit, positionOf);
+        let first = true;
+        return () => {
+          const portion = chosen.next();
+          write.call(store, portion);
+          if (!first) return undefined;
+          first = false;
+          return store.get(portion.map((row) => row.icao24));
+        };
+      },
+    });
+    return [
+      reading("get an object of 8 fields", (store, keys) => store.get(keys)),
+      reading("two fields of a view in a transaction", (store, keys) => store.readTwo(keys)),
+      reading("has", (store, keys) => store.has(keys)),
+      writing("upsert", (store) => store.upsert),
+      writing("upsertMany of 1000, atomic: false", (store) => store.upsertEach),
+      writing("upsertMany of 1000, one transaction", (store) => store.upsertAll),
+    ];
+  });
+}
+
+await runBenchmark<Store>(new URL(import.meta.url), {
+  question: "What does it cost to touch one row from TypeScript?",
+  rows: 1_000_000,
+  contenders: {
+    Map: (settings) => new MapStore(settings),
+    Aerostore: (settings) => new AerostoreStore(settings),
+    SQLite: (settings) => SqliteStore.open(settings),
+  },
+  tasks,
 });
-await compare("What does it cost to touch one row from TypeScript?", settings, groups);

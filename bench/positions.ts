@@ -1,6 +1,6 @@
 /**
- * The table of the benchmarks: positions of aircraft, eight columns of four types. Made from a fixed
- * seed, so that every run works on the same rows.
+ * The table of the benchmarks: positions of aircraft, eight columns of four types. A row follows from
+ * its number, so all contenders work on the same rows and none has to keep them as objects.
  *
  * @module
  */
@@ -27,68 +27,75 @@ export function regionSize(rows: number): number {
   return (64 << 20) + rows * 640;
 }
 
-/** Returns a generator of numbers from 0 below 1, the same for the same seed. */
-export function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+/** Bits of a number, mixed well: the same for the same number and salt. */
+function mix(number: number, salt: number): number {
+  let mixed = Math.imul(number + 1, 0x9e3779b1) ^ Math.imul(salt + 1, 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d);
+  mixed = Math.imul(mixed ^ (mixed >>> 12), 0x297a2d39);
+  return (mixed ^ (mixed >>> 15)) >>> 0;
+}
+
+/** A number from 0 below 1. */
+function fraction(number: number, salt: number): number {
+  return mix(number, salt) / 2 ** 32;
 }
 
 const types = ["A20N", "A320", "A321", "B38M", "B738", "B739", "B77W", "B789", "C172", "E75L"];
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const airportCount = 1_000;
+const airports = Array.from({ length: airportCount }, (_, index) => {
+  const code = index * 17;
+  const digits = [code % 26, Math.floor(code / 26) % 26, Math.floor(code / 676)];
+  return `K${digits.map((digit) => letters[digit]).join("")}`;
+});
 
-/** Returns the key of the row of an index; different below 2^24. */
-export function keyAt(index: number): string {
-  return (Math.imul(index, 0x9e3779b1) & 0xffffff).toString(16).padStart(6, "0");
+/** Returns the key of the row of a number; different below 2^24. */
+export function keyOf(number: number): string {
+  return (Math.imul(number, 0x9e3779b1) & 0xffffff).toString(16).padStart(6, "0");
+}
+
+/** Returns the row of a number. */
+export function positionOf(number: number): Position {
+  return {
+    icao24: keyOf(number),
+    // Six digits behind the point, as positions arrive: a tenth of a metre.
+    lat: Math.round(fraction(number, 1) * 180e6 - 90e6) / 1e6,
+    lon: Math.round(fraction(number, 2) * 360e6 - 180e6) / 1e6,
+    altitude: mix(number, 3) % 41_000,
+    gs: mix(number, 4) % 600,
+    updated_at: 1_533_099_600_000 + number * 100,
+    typ: types[mix(number, 5) % types.length] ?? "",
+    destination: airports[mix(number, 6) % airportCount] ?? "",
+  };
+}
+
+/** Gives the rows of the numbers from 0 below `count`. */
+export function* positions(count: number): Generator<Position> {
+  for (let number = 0; number < count; number++) yield positionOf(number);
 }
 
 /**
- * Makes rows.
- *
- * @param count How many; at most 2^24.
- * @param seed The seed of what is random in them.
- */
-export function makePositions(count: number, seed: number = 1): Position[] {
-  const next = random(seed);
-  const upTo = (limit: number): number => Math.floor(next() * limit);
-  // As in life, many rows share a destination. Texts that are equal are still made one by one.
-  const letter = (): string => letters[upTo(letters.length)] ?? "";
-  return Array.from({ length: count }, (_, index) => ({
-    icao24: keyAt(index),
-    lat: next() * 180 - 90,
-    lon: next() * 360 - 180,
-    altitude: upTo(41_000),
-    gs: upTo(600),
-    updated_at: 1_533_099_600_000 + index * 100,
-    typ: types[upTo(types.length)] ?? "",
-    destination: `K${letter()}${letter()}${letter()}`,
-  }));
-}
-
-/**
- * Rows to touch, in portions: the next portion at each call, again from the first after the last.
+ * Things to work on in portions: another portion each time, the first again after the last.
  *
  * @typeParam T What stands for a row.
  */
 export class Portions<T> {
-  /** Rows of each portion. */
-  readonly size: number;
   readonly #portions: readonly (readonly T[])[];
-  #at = 0;
+  #at = -1;
 
   /**
-   * @param items What stands for the rows, in the order in which they are touched.
+   * Chooses rows at random, in the same way each time.
+   *
+   * @param count How many portions.
    * @param size Rows of each portion.
+   * @param among From how many rows, from the first.
+   * @param make Makes what stands for the row of a number.
    */
-  constructor(items: readonly T[], size: number) {
-    this.size = size;
+  constructor(count: number, size: number, among: number, make: (number: number) => T) {
     this.#portions = Array.from(
-      { length: Math.floor(items.length / size) },
-      (_, index) => items.slice(index * size, (index + 1) * size),
+      { length: count },
+      (_, portion) =>
+        Array.from({ length: size }, (_, index) => make(mix(portion * size + index, 7) % among)),
     );
   }
 
@@ -97,22 +104,4 @@ export class Portions<T> {
     this.#at = (this.#at + 1) % this.#portions.length;
     return this.#portions[this.#at] ?? [];
   }
-
-  /** The first portion. */
-  get first(): readonly T[] {
-    return this.#portions[0] ?? [];
-  }
-}
-
-/**
- * Chooses rows at random.
- *
- * @param rows All rows.
- * @param count How many to choose; the same may be chosen again.
- * @param among From how many rows, from the first.
- */
-export function chooseRows(rows: readonly Position[], count: number, among: number): Position[] {
-  const next = random(2);
-  // The index is below the length, so there is a row.
-  return Array.from({ length: count }, () => rows[Math.floor(next() * among)] as Position);
 }
