@@ -25,7 +25,7 @@ async function run(script: string, ...args: string[]): Promise<string> {
 
 describe("benchmarks", () => {
   for (const script of readdirSync(directory).filter((name) => name.endsWith("_bench.ts"))) {
-    test(`${script} runs, and all its subjects agree`, { timeout: 120_000 }, async () => {
+    test(`${script} runs, and all contenders find the same`, { timeout: 120_000 }, async () => {
       const output = await run(script, "--tiny");
       assert.match(output, /^ {2}Aerostore/m);
       assert.match(output, /^hash of the results: [0-9a-f]{8}$/m);
