@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 8982791881389223;
+export const abiHash = 2446399572363783;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -124,6 +124,7 @@ export const signatures = {
   aero_row_apply: [["u32", "u32", "u32", "u32"], "i32"],
   aero_rows_upsert: [["u32", "u32", "u32", "u32", "u32", "u32"], "i32"],
   aero_row_count: [["u32", "u32"], "f64"],
+  aero_index_count: [["u32", "u32", "u32"], "f64"],
   aero_row_view: [["u32", "u32", "u32"], "f64"],
   aero_transaction_begin: [["u32", "u32"], "i32"],
   aero_transaction_commit: [["u32", "u32"], "i32"],
@@ -284,6 +285,7 @@ export const ScanFlag = {
   low_inclusive: 4,
   high_present: 8,
   high_inclusive: 16,
+  ordered: 32,
 } as const;
 
 /** Bytes from the start of a plan to each field, and the size of its header. */

@@ -38,9 +38,12 @@ export class QueryContext {
       name: layout.name,
       primaryKey: layout.primaryKey.id,
       columns: layout.columns.map((column) => ({ ...column, indexed: column.index })),
+      indexes: layout.indexes,
     });
-    // Every index that a query can use now is the primary key, whose keys are as many as the rows.
-    this.counts = { rows: () => handle.count(), distinctKeys: () => handle.count() };
+    this.counts = {
+      rows: () => handle.count(),
+      distinctKeys: (index) => index === null ? handle.count() : handle.countKeys(index.id),
+    };
     this.compiler = new QueryCompiler(this.meta, this.counts);
   }
 

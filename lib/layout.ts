@@ -27,8 +27,10 @@ export interface ColumnLayout extends ColumnDomain {
   readonly default: ColumnValue | undefined;
 }
 
-/** One composite index of a stored table. */
+/** One secondary index of a stored table that queries can use. */
 export interface IndexLayout {
+  /** Its number within the table. */
+  readonly id: number;
   /** The ids of the columns, the most significant first. */
   readonly columns: readonly number[];
   /** Whether two rows may not agree in all of them. */
@@ -49,7 +51,7 @@ export interface TableLayout {
   readonly columns: readonly ColumnLayout[];
   /** The same columns by name. */
   readonly columnsByName: ReadonlyMap<string, ColumnLayout>;
-  /** The composite indexes. */
+  /** The secondary indexes, those of one column too. */
   readonly indexes: readonly IndexLayout[];
 }
 
@@ -169,6 +171,7 @@ function isKind(kind: string): kind is ColumnKind {
 
 function parseIndex(entry: Record<string, unknown>, columnCount: number): IndexLayout {
   return {
+    id: integer(entry.id, Limit.columns_max),
     columns: list(entry.columns).map((column) => integer(column, columnCount - 1)),
     unique: entry.unique === true,
   };

@@ -293,6 +293,11 @@ export class Connection {
     return this.#library.aero_row_count(this.#id, table);
   }
 
+  /** Counts the distinct keys of an index. */
+  indexCount(table: number, index: number): number {
+    return this.#library.aero_index_count(this.#id, table, index);
+  }
+
   /** Finds the row of the key in the input buffer; returns its handle in the region, or 0. */
   rowView(transaction: number, table: number): number {
     return this.#library.aero_row_view(this.#id, transaction, table);

@@ -260,6 +260,14 @@ export class TableHandle {
     if (result < 0) throw this.connection.error(result, `count ${quote(this.layout.name)}`);
     return result;
   }
+
+  /** Returns the number of distinct keys of an index. */
+  countKeys(index: number): number {
+    this.connection.check();
+    const result = this.connection.indexCount(this.#id, index);
+    if (result < 0) throw this.connection.error(result, `count keys of ${quote(this.layout.name)}`);
+    return result;
+  }
 }
 
 /**

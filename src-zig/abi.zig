@@ -159,6 +159,14 @@ pub export fn aero_row_count(connection: u32, table: u32) f64 {
     return @floatFromInt(number);
 }
 
+/// The number of distinct keys in an index. Exact while nobody writes.
+pub export fn aero_index_count(connection: u32, table: u32, index: u32) f64 {
+    const c = enter(connection) orelse return Status.closed.codeF64();
+    const number = row_calls.countKeys(c, table, index) catch |err|
+        return @floatFromInt(c.fail(err));
+    return @floatFromInt(number);
+}
+
 /// Where in the region the payload of the row of the key in the input stands, in units of 8 bytes;
 /// 0 if there is no row, 1 if the transaction has written it: its record is in the output then.
 /// Valid until the transaction ends.

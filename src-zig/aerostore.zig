@@ -34,6 +34,7 @@ pub const ordered_index = @import("ordered_index.zig");
 pub const table_indexes = @import("table_indexes.zig");
 pub const index_entry = @import("index_entry.zig");
 pub const index_scan = @import("index_scan.zig");
+pub const index_build = @import("index_build.zig");
 pub const session = @import("session.zig");
 pub const waiting = @import("waiting.zig");
 pub const vacuum = @import("vacuum.zig");
@@ -72,6 +73,7 @@ test {
     _ = table_indexes;
     _ = index_entry;
     _ = index_scan;
+    _ = index_build;
     _ = session;
     _ = waiting;
     _ = vacuum;

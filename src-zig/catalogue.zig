@@ -23,6 +23,9 @@ const status = @import("status.zig");
 const region_module = @import("region.zig");
 const schema_blob = @import("schema_blob.zig");
 const slabs = @import("slabs.zig");
+const index_key = @import("index_key.zig");
+const ordered_index = @import("ordered_index.zig");
+const table_indexes = @import("table_indexes.zig");
 const table_info = @import("table_info.zig");
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const assert = std.debug.assert;
@@ -30,6 +33,8 @@ const Detail = status.Detail;
 const Region = region_module.Region;
 const Schema = schema_blob.Schema;
 const Shm = sync.Shm;
+const IndexDeclaration = table_indexes.Declaration;
+const TableIndexes = table_indexes.TableIndexes;
 
 pub const Error = error{
     InvalidSchema,
@@ -86,6 +91,7 @@ pub const Catalogue = struct {
 
     pub fn deinit(catalogue: *Catalogue) void {
         for (catalogue.tables[0..catalogue.count.load(.acquire)]) |schema| {
+            if (schema.table.indexes) |indexes| catalogue.gpa.destroy(indexes);
             schema.deinit(catalogue.gpa);
             catalogue.gpa.destroy(schema);
         }
@@ -137,6 +143,8 @@ pub const Catalogue = struct {
         const schema = try catalogue.gpa.create(Schema);
         errdefer catalogue.gpa.destroy(schema);
         try catalogue.decode(schema, @intCast(id), blob[0..header.blob_size]);
+        errdefer schema.deinit(catalogue.gpa);
+        try catalogue.giveIndexes(schema);
         catalogue.add(schema);
     }
 
@@ -147,6 +155,12 @@ pub const Catalogue = struct {
             error.InvalidSchema => error.Corrupt,
             error.OutOfMemory => error.OutOfMemory,
         };
+    }
+
+    fn giveIndexes(catalogue: *Catalogue, schema: *Schema) Error!void {
+        const indexes = try catalogue.gpa.create(TableIndexes);
+        indexes.* = .init(catalogue.region, &schema.table);
+        schema.table.indexes = indexes;
     }
 
     fn add(catalogue: *Catalogue, schema: *Schema) void {
@@ -206,19 +220,46 @@ pub const Catalogue = struct {
         try schema_blob.decode(declared, catalogue.gpa, @intCast(count), blob, detail);
         defer if (!keep) declared.deinit(catalogue.gpa);
 
+        var list: [table_indexes.count_max]IndexDeclaration = undefined;
         if (catalogue.findAmong(count, declared.table.name())) |stored| {
             if (schema_blob.mismatch(declared, stored, detail)) return error.SchemaMismatch;
+            const wanted = try indexesOf(declared, &stored.table, .building, &list, detail);
+            try catalogue.addIndexes(stored, wanted);
             return stored.table.id;
         }
-        try refuseUnique(declared, detail);
         if (count == limits.table_count_max) {
             detail.set("the region has {d} tables and takes no more", .{count});
             return error.InvalidSchema;
         }
+        // Before the table, which nobody can write to until then. What a killed process has left
+        // there is not named by any table.
+        catalogue.region.control.catalogue.indexes[count].store(0, .release);
+        const wanted = try indexesOf(declared, &declared.table, .ready, &list, detail);
+        for (wanted) |index| _ = try table_indexes.add(catalogue.region, @intCast(count), index);
+        try catalogue.giveIndexes(declared);
+        errdefer catalogue.gpa.destroy(declared.table.indexes.?);
         try catalogue.publish(count, blob);
         keep = true;
         catalogue.add(declared);
         return count;
+    }
+
+    /// Adds the indexes that a stored table does not have yet. They have to be built.
+    fn addIndexes(
+        catalogue: *Catalogue,
+        stored: *const Schema,
+        wanted: []const IndexDeclaration,
+    ) Error!void {
+        const region = catalogue.region;
+        for (wanted) |index| {
+            for (table_indexes.of(&stored.table)) |*known| {
+                const same = std.meta.eql(known.keys, index.keys) and known.unique == index.unique;
+                if (same and known.phase(region) != .none) break;
+            } else {
+                _ = try table_indexes.add(region, @intCast(stored.table.id), index);
+                table_indexes.announce(region);
+            }
+        }
     }
 
     fn publish(catalogue: *Catalogue, id: u32, blob: []const u8) Error!void {
@@ -294,21 +335,47 @@ pub const Catalogue = struct {
 
 const WriteError = std.Io.Writer.Error;
 
-/// A constraint that nothing checks would be a lie.
-fn refuseUnique(schema: *const Schema, detail: *Detail) Error!void {
-    for (schema.table.slice()) |*column| {
-        if (!column.flags.unique or column.flags.primary) continue;
-        detail.set("column \"{s}\" of table \"{s}\" is unique, and only primary keys can be", .{
-            column.name(), schema.table.name(),
-        });
-        return error.NotSupported;
+/// The secondary indexes that a declaration asks for, each once.
+fn indexesOf(
+    declared: *const Schema,
+    table: *const table_info.TableInfo,
+    phase: ordered_index.Root.Phase,
+    list: *[table_indexes.count_max]IndexDeclaration,
+    detail: *Detail,
+) Error![]const IndexDeclaration {
+    var count: usize = 0;
+    for (declared.table.slice(), 0..) |*column, i| {
+        const flags = column.flags;
+        // A primary key is unique and indexed by being one.
+        if (flags.primary or !(flags.index or flags.unique)) continue;
+        const number: [1]u8 = .{@intCast(i)};
+        try append(list, &count, table, &number, flags.unique, phase, detail);
     }
-    for (schema.compositeIndexes()) |*index| {
-        if (!index.unique) continue;
-        detail.set("table \"{s}\" has a unique index over {d} columns, and only primary keys " ++
-            "can be unique", .{ schema.table.name(), index.count });
-        return error.NotSupported;
+    for (declared.compositeIndexes()) |*index| {
+        try append(list, &count, table, index.slice(), index.unique, phase, detail);
     }
+    return list[0..count];
+}
+
+fn append(
+    list: *[table_indexes.count_max]IndexDeclaration,
+    count: *usize,
+    table: *const table_info.TableInfo,
+    numbers: []const u8,
+    unique: bool,
+    phase: ordered_index.Root.Phase,
+    detail: *Detail,
+) Error!void {
+    const keys: index_key.Layout = .of(table, numbers);
+    for (list[0..count.*]) |*known| {
+        if (std.meta.eql(known.keys, keys) and known.unique == unique) return;
+    }
+    if (count.* == list.len) {
+        detail.set("table \"{s}\" has more than {d} indexes", .{ table.name(), list.len });
+        return error.InvalidSchema;
+    }
+    list[count.*] = .{ .keys = keys, .unique = unique, .phase = phase };
+    count.* += 1;
 }
 
 fn granulesOf(blob_size: u32) u32 {
@@ -333,12 +400,16 @@ fn writeTable(writer: *std.Io.Writer, schema: *const Schema) WriteError!void {
         try writeColumn(writer, column, schema.defaultOf(i));
     }
     try writer.writeAll("],\"indexes\":[");
-    for (schema.compositeIndexes(), 0..) |*index, i| {
-        if (i > 0) try writer.writeByte(',');
-        try writer.writeAll("{\"columns\":[");
-        for (index.slice(), 0..) |number, j| {
+    const indexes = schema.table.indexes orelse return writer.writeAll("]}");
+    var first = true;
+    for (indexes.current()) |*index| {
+        if (index.phase(indexes.region) != .ready) continue;
+        if (!first) try writer.writeByte(',');
+        first = false;
+        try writer.print("{{\"id\":{d},\"columns\":[", .{index.number});
+        for (index.keys.slice(), 0..) |*part, j| {
             if (j > 0) try writer.writeByte(',');
-            try writer.print("{d}", .{number});
+            try writer.print("{d}", .{part.number});
         }
         try writer.print("],\"unique\":{}}}", .{index.unique});
     }
@@ -445,7 +516,7 @@ test "Catalogue.declare: publishes a table once, for every process" {
     try testing.expectEqualSlices(u8, second, (try a.table(1)).blob);
 }
 
-test "Catalogue.declare: refuses other columns, unique columns, and a full region" {
+test "Catalogue.declare: refuses other columns and torn declarations" {
     var shared: TestRegion = undefined;
     try shared.init();
     defer shared.deinit();
@@ -464,14 +535,6 @@ test "Catalogue.declare: refuses other columns, unique columns, and a full regio
     try testing.expectError(error.SchemaMismatch, catalogue.declare(bytes, &detail));
     const torn = catalogue.declare(bytes[0 .. bytes.len - 1], &detail);
     try testing.expectError(error.InvalidSchema, torn);
-
-    var unique: TestWriter = try .init("keys", 2);
-    defer unique.deinit();
-    try unique.column("id", .int32, 0, .{ .primary = true }, null);
-    try unique.column("code", .int32, 0, .{ .unique = true }, null);
-    try unique.indexes(&.{0});
-    const refused = catalogue.declare(unique.bytes.items, &detail);
-    try testing.expectError(error.NotSupported, refused);
 
     var ships = try TestWriter.flights("ships");
     defer ships.deinit();
@@ -580,8 +643,8 @@ test "Catalogue.writeJson: says all that a reader without declarations needs" {
             "\"default\":\"-1\"}," ++
             "{\"name\":\"f\",\"kind\":\"float64\",\"capacity\":0,\"inline\":false,\"offset\":16," ++
             "\"nullable\":false,\"primary\":false,\"index\":true,\"unique\":false," ++
-            "\"bigint\":false,\"default\":1e999}],\"indexes\":[{\"columns\":[2,3]," ++
-            "\"unique\":false}]}]}",
+            "\"bigint\":false,\"default\":1e999}],\"indexes\":[{\"id\":0,\"columns\":[3]," ++
+            "\"unique\":false},{\"id\":1,\"columns\":[2,3],\"unique\":false}]}]}",
         writer.buffered(),
     );
 }

@@ -29,6 +29,7 @@ const Index = table_indexes.Index;
 const Installer = transaction.Installer;
 const Position = version_module.Position;
 const Region = @import("region.zig").Region;
+const Session = @import("session.zig").Session;
 const RelPtr = version_module.RelPtr;
 const RowRef = row_module.RowRef;
 const TableInfo = table_info.TableInfo;
@@ -97,8 +98,8 @@ pub fn prepare(
             prepared.nodes |= bit;
         } else {
             prepared.entries[i] = installer.log(.index, id, 0, 0);
+            prepared.entries[i].old_generation = indexes[i].number;
         }
-        prepared.entries[i].old_generation = indexes[i].number;
         prepared.mask |= bit;
     }
 }
@@ -109,19 +110,38 @@ fn prepareNode(
     index: *const Index,
     row: RowRef,
 ) transaction.Error!void {
-    const session = installer.session;
+    installer.indexes.entries[index.number] = try newNode(installer.session, table, index, row);
+    installer.entries += 1;
+}
+
+/// Writes a node that is in use and not linked, and the log entry of kind `index` that names it.
+pub fn newNode(
+    session: *Session,
+    table: u8,
+    index: *const Index,
+    row: RowRef,
+) transaction.Error!*Entry {
     const region = session.region;
     var key: index_key.Key = undefined;
     key.encode(&index.keys, row);
     const height = ordered_index.heightOf(session.random.next());
     const pool = try session.allocator.pool(ordered_index.nodeKind(table, height, key.size));
     const block = try pool.take(&session.allocator);
-    const entry = installer.log(.index, table, block.granule, block.generation);
+    const entry = session.append(.{
+        .kind = .index,
+        .table = table,
+        .block = block.granule,
+        .generation = block.generation,
+        .old = 0,
+        .old_generation = index.number,
+        .row = 0,
+        .ts = .init(slot_log.ts_running),
+    });
     // Complete before it is in use: whoever finds it in use after a kill reads its key.
     const node = ordered_index.nodeAt(region, block.granule);
     ordered_index.initNode(node, index.rootOf(region), height, &key, 0);
     block.use();
-    installer.indexes.entries[index.number] = entry;
+    return entry;
 }
 
 /// Says in the log entries which row they are for, and which version's keys go when the new one is

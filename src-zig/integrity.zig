@@ -80,7 +80,7 @@ pub fn verify(session: *Session, gpa: std.mem.Allocator) error{OutOfMemory}!Repo
 
 /// Waits until every other slot is idle and unpinned. A pin without a transaction is a reader, which
 /// changes nothing but the horizon; one that stays is no reason to call the result no proof.
-fn rest(session: *Session) bool {
+pub fn rest(session: *Session) bool {
     const started = sync.nowNs();
     for (session.region.slots, 0..) |*slot, index| {
         if (index == session.slot_index) continue;

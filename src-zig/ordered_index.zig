@@ -108,7 +108,9 @@ pub const Root = extern struct {
     flags: u8,
     reserved: u8,
     keys: index_key.Layout,
-    padding_a: [line * 2 - 16 - @sizeOf(index_key.Layout)]u8,
+    /// Snapshots before this position do not find all their rows here.
+    ready_at: Shm(u64),
+    padding_a: [line * 2 - 24 - @sizeOf(index_key.Layout)]u8,
     /// Groups of entries with equal columns. Changes often, so it has a cache line of its own.
     distinct: Shm(i64),
     padding_b: [line - 8]u8,

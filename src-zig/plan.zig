@@ -50,7 +50,9 @@ pub const ScanFlags = packed struct(u32) {
     low_inclusive: bool = false,
     high_present: bool = false,
     high_inclusive: bool = false,
-    reserved: u27 = 0,
+    /// The walk gives the order of the sort fields.
+    ordered: bool = false,
+    reserved: u26 = 0,
 };
 
 pub const Header = extern struct {
@@ -306,6 +308,8 @@ const Decoder = struct {
 
         var iterator: CellIterator = .{ .bytes = bytes, .left = header.key_count, .alignment = 8 };
         while (iterator.next()) |cell| {
+            // What a key of an index is, its scan tests.
+            if (header.route != @intFromEnum(Route.primary_key_lookup)) continue;
             const sound = switch (info.kind) {
                 .int32 => cell.len == 4,
                 .int64 => cell.len == 8,

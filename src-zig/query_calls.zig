@@ -7,6 +7,7 @@
 const std = @import("std");
 const connection_module = @import("connection.zig");
 const executor = @import("executor.zig");
+const index_scan = @import("index_scan.zig");
 const pk_map = @import("pk_map.zig");
 const open_transaction = @import("open_transaction.zig");
 const plan_module = @import("plan.zig");
@@ -53,6 +54,7 @@ const Source = union(enum) {
     none,
     keys: KeySource,
     scan: reader.Scan,
+    index: *index_scan.Scan,
     transaction_scan: open_transaction.TransactionScan,
 };
 
@@ -232,15 +234,51 @@ fn begin(
             .keys = plan.keys(),
             .transaction = inner,
         } },
-        .full_scan => if (inner) |open_one|
-            .{ .transaction_scan = open_one.scan(table) }
-        else
-            .{ .scan = .init(region, table, view) },
-        .index_exact_match, .index_range_scan => {
-            connection.detail.set("this version has no secondary indexes", .{});
-            return error.NotSupported;
-        },
+        .full_scan => fullScan(region, table, view, inner),
+        .index_exact_match, .index_range_scan => try indexScan(connection, query, table, view, inner),
     };
+}
+
+fn fullScan(
+    region: *const Region,
+    table: *const TableInfo,
+    view: reader.View,
+    inner: ?*OpenTransaction,
+) Source {
+    if (inner) |open_one| return .{ .transaction_scan = open_one.scan(table) };
+    return .{ .scan = .init(region, table, view) };
+}
+
+/// The rows by an index. Where it does not serve, all rows do: the filter and the sort are part of
+/// the plan.
+fn indexScan(
+    connection: *Connection,
+    query: *Query,
+    table: *const TableInfo,
+    view: reader.View,
+    inner: ?*OpenTransaction,
+) Error!Source {
+    const region = connection.region();
+    const plan = &query.cursor.plan;
+    const has_own = if (inner) |open_one| open_one.buffer.hasTable(table) else false;
+    const indexes = table.indexes orelse return fullScan(region, table, view, inner);
+    const index = indexes.byNumber(plan.index_id) orelse {
+        connection.detail.set("table \"{s}\" has no index {d}", .{ table.name(), plan.index_id });
+        return error.BadArgument;
+    };
+    if (has_own or !index.serves(region, view.snapshot)) {
+        return fullScan(region, table, view, inner);
+    }
+    const access = index_scan.Access.ofPlan(plan, &index.keys) orelse {
+        connection.detail.set("a bound is not a key of the index", .{});
+        return error.BadArgument;
+    };
+    // Nothing is left to sort.
+    if (plan.scan.ordered and index.keys.may_cut == 0) plan.sorts = &.{};
+    const arena = query.cursor.arena.allocator();
+    const scan = try arena.create(index_scan.Scan);
+    scan.* = .init(region, table, index, view, access);
+    return .{ .index = scan };
 }
 
 /// Tells a transaction what a query of it looks at, for validation.
@@ -296,6 +334,7 @@ fn fillOutput(connection: *Connection, query: *Query) Error!bool {
     var none: NoRows = .{};
     const batch = try switch (query.source) {
         .none => cursor.fill(&none, output, options),
+        .index => |source| cursor.fill(source, output, options),
         inline else => |*source| cursor.fill(source, output, options),
     };
     const control = connection.control;

@@ -147,6 +147,14 @@ pub fn count(connection: *Connection, table_id: u32) Error!u64 {
     return row_count.total(connection.region(), @intCast(table.id));
 }
 
+/// The number of distinct keys in an index, for the planner.
+pub fn countKeys(connection: *Connection, table_id: u32, number: u32) Error!u64 {
+    const table = try connection.table(table_id);
+    const indexes = table.indexes orelse return error.BadArgument;
+    const index = indexes.byNumber(number) orelse return error.BadArgument;
+    return index.distinct(connection.region());
+}
+
 pub const Operation = transaction.Operation;
 
 /// Inserts, upserts, or updates by the record in the input.

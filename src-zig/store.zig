@@ -22,6 +22,8 @@ const panic_module = @import("panic.zig");
 const participants = @import("participants.zig");
 const region_file = @import("region_file.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
+const index_build = @import("index_build.zig");
+const table_indexes = @import("table_indexes.zig");
 const engine_module = @import("engine.zig");
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const Engine = engine_module.Engine;
@@ -179,7 +181,27 @@ pub const Store = struct {
         defer store.declaring.unlock();
         try store.lock.wait(lock_file.byte_tables, tables_timeout_ns, detail);
         defer sync.ByteLock.unlock(store.lock.fd, lock_file.byte_tables);
-        return store.catalogue.declare(blob, detail);
+        const id = try store.catalogue.declare(blob, detail);
+        try store.buildIndexes(id, detail);
+        return id;
+    }
+
+    /// Builds what the declaration has added to a table that was there, or what a builder that was
+    /// killed has left.
+    fn buildIndexes(store: *Store, id: u32, detail: *Detail) Error!void {
+        const schema = try store.catalogue.table(id);
+        for (table_indexes.of(&schema.table)) |*index| {
+            if (index.phase(&store.file.region) == .building) break;
+        } else return;
+        const session = try store.engine.openSession();
+        defer store.engine.closeSession(session);
+        index_build.complete(session, &schema.table) catch |err| {
+            if (err == error.UniqueViolation) detail.set(
+                "rows of table \"{s}\" have equal values in a column that is to be unique",
+                .{schema.table.name()},
+            );
+            return err;
+        };
     }
 };
 

@@ -49,6 +49,12 @@ pub const Index = struct {
         return @enumFromInt(index.rootOf(region).phase.load(.acquire));
     }
 
+    /// Whether a snapshot finds all its rows here.
+    pub fn serves(index: *const Index, region: *const Region, snapshot: u64) bool {
+        if (index.phase(region) != .ready) return false;
+        return index.rootOf(region).ready_at.load(.acquire) <= snapshot;
+    }
+
     /// Distinct values of the indexed columns. Exact while nobody writes.
     pub fn distinct(index: *const Index, region: *const Region) u64 {
         return @intCast(@max(index.rootOf(region).distinct.load(.monotonic), 0));
@@ -143,7 +149,8 @@ const slab_owner: u32 = std.math.maxInt(u32) - 1;
 /// What to add.
 pub const Declaration = struct { keys: index_key.Layout, unique: bool, phase: Root.Phase };
 
-/// Adds an index to a table. The caller holds the lock byte of declarations. Returns its root.
+/// Adds an index to a table, for those who look from now on; see `announce`. The caller holds the
+/// lock byte of declarations. Returns its root.
 pub fn add(
     region: *const Region,
     table: u8,
@@ -161,6 +168,7 @@ pub fn add(
     root.phase.store(@intFromEnum(declaration.phase), .monotonic);
     root.distinct.store(0, .monotonic);
     root.recount.store(0, .monotonic);
+    root.ready_at.store(0, .monotonic);
     root.table = table;
     root.index = count;
     root.flags = if (declaration.unique) Root.flag_unique else 0;
@@ -168,14 +176,18 @@ pub fn add(
     for (&root.links) |*level| level.store(0, .monotonic);
     // Release: pairs with the acquire in `refresh`.
     link.store(granule, .release);
-    _ = region.control.catalogue.version.fetchAdd(1, .seq_cst);
     return granule;
+}
+
+/// Makes every process look for new indexes.
+pub fn announce(region: *const Region) void {
+    _ = region.control.catalogue.version.fetchAdd(1, .seq_cst);
 }
 
 /// Changes what an index is good for.
 pub fn setPhase(region: *const Region, granule: u32, phase: Root.Phase) void {
     region.pointer(Root, granule).phase.store(@intFromEnum(phase), .release);
-    _ = region.control.catalogue.version.fetchAdd(1, .seq_cst);
+    announce(region);
 }
 
 fn place(region: *const Region) error{ RegionFull, OutOfMemory }!u32 {

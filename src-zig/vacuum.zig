@@ -143,6 +143,8 @@ pub fn drain(session: *Session, count: u32) u32 {
 /// there is no room in the log.
 fn removeOldEntry(session: *Session, entry: *Entry) bool {
     const region = session.region;
+    // Whoever holds the gate may be counting what stands in an index.
+    if (region.control.shared.gate.load(.acquire) != 0) return false;
     const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
     if (root == 0 or entry.old == 0) return true;
     const entries: index_entry.Entries = .{

@@ -205,6 +205,10 @@ pub noinline fn copyOut(dst: [*]u8, src: [*]const u8, n: usize) void {
     }
 }
 
+pub fn everywhereFence() void {
+    fence();
+}
+
 pub noinline fn copyRacing(dst: [*]u8, src: [*]const u8, n: usize) void {
     assert(n % 8 == 0);
     scheduler.access();
