@@ -10,6 +10,9 @@
  * only if nothing failed.
  */
 
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { build } from "./build.mjs";
 import { run } from "./command.mjs";
@@ -138,10 +141,26 @@ function choose(args) {
  * @returns {Promise<Result[]>}
  */
 async function runAll(chosen) {
+  // Regions that are put nowhere in particular, such as those of the examples, go with it.
+  const shmPath = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "aerostore-"));
+  try {
+    return await runEach(chosen, shmPath);
+  } finally {
+    rmSync(shmPath, { recursive: true, force: true });
+  }
+}
+
+/**
+ * @param {readonly Suite[]} chosen
+ * @param {string} shmPath
+ * @returns {Promise<Result[]>}
+ */
+async function runEach(chosen, shmPath) {
   // Tests start processes of both runtimes, whichever they run on themselves.
   const env = {
     AEROSTORE_BUN: findBun().path,
     AEROSTORE_DENO: findDeno().path,
+    AEROSTORE_SHM_PATH: shmPath,
     NO_COLOR: "1",
   };
   /** @type {Result[]} */
