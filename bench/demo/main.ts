@@ -169,7 +169,7 @@ async function inspect(workplace: Workplace, replayed: Replayed): Promise<string
     `  kill -9   the ${victim} writer had said that ${
       number.format(acknowledged)
     } commits were done;`,
-    `            the database has ${number.format(survived)} of them, and none half done`,
+    `            the database has ${number.format(survived)} of its commits, none half done`,
     `  verify    ${ok ? "ok" : "NOT OK"}: ${leaks} leaks; ${
       number.format(findings.blocks)
     } blocks ` +
