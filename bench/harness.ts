@@ -98,7 +98,7 @@ export async function runBenchmark<Contender>(
   else await play(benchmark, settings, contender);
 }
 
-/** Answers the questions of the parent, one a line: the number of a task and of a round. */
+/** Plays one contender until the parent ends the input. */
 async function play<Contender>(
   { contenders, tasks }: Benchmark<Contender>,
   settings: Settings,
@@ -106,21 +106,34 @@ async function play<Contender>(
 ): Promise<void> {
   const contender = await contenders[name]?.(settings);
   if (contender === undefined) throw new Error(`There is no contender ${name}`);
+  try {
+    await answer(contender, tasks(settings), settings.tiny);
+  } finally {
+    if (isDisposable(contender)) contender[Symbol.dispose]();
+  }
+}
+
+/** Answers the questions of the parent: each is the number of a task, on a line. */
+async function answer<Contender>(
+  contender: Contender,
+  tasks: readonly Task<Contender>[],
+  tiny: boolean,
+): Promise<void> {
   let prepared: { task: number; run: (() => unknown) | undefined; result: string } | undefined;
   for await (const line of createInterface({ input: process.stdin })) {
     const number = Number(line);
-    const task = tasks(settings)[number];
+    const task = tasks[number];
     if (task === undefined) throw new Error(`There is no task ${line}`);
     if (prepared?.task !== number) {
       const run = task.prepare(contender);
       prepared = { task: number, run, result: run === undefined ? "" : String(await run()) };
     }
     const { run, result } = prepared;
-    const ns = run === undefined ? NaN : await time(run, task.items, settings.tiny);
-    const answer: Answer = run === undefined ? null : { ns, result };
+    const answer: Answer = run === undefined
+      ? null
+      : { ns: await time(run, task.items, tiny), result };
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   }
-  if (isDisposable(contender)) contender[Symbol.dispose]();
 }
 
 function isDisposable(value: unknown): value is Disposable {
@@ -162,10 +175,9 @@ async function hold<Contender>(
     for (const [number, task] of tasks(settings).entries()) {
       hash = mix(hash, await compete(players, number, task, settings.tiny ? 1 : roundCount));
     }
-    for (const player of players) await player.finish();
     console.log(`\nhash of the results: ${(hash >>> 0).toString(16).padStart(8, "0")}`);
   } finally {
-    for (const player of players) player.kill();
+    for (const player of players) await player.finish();
   }
 }
 
@@ -200,6 +212,7 @@ class Player {
   readonly name: string;
   readonly #process: ChildProcess;
   readonly #answers: AsyncIterator<string>;
+  readonly #ended: Promise<unknown>;
 
   constructor(script: URL, name: string) {
     this.name = name;
@@ -209,7 +222,10 @@ class Player {
       ["run", ...flags, fileURLToPath(script), ...process.argv.slice(2), "--contender", name],
       { stdio: ["pipe", "pipe", "inherit"] },
     );
-    const { stdout } = this.#process;
+    this.#ended = new Promise((resolve) => this.#process.on("close", resolve));
+    const { stdin, stdout } = this.#process;
+    // A question that a dead process does not take is noticed by the missing answer.
+    stdin?.on("error", () => {});
     if (stdout === null) throw new Error("The process has no output");
     this.#answers = createInterface({ input: stdout })[Symbol.asyncIterator]();
   }
@@ -221,14 +237,10 @@ class Player {
     return JSON.parse(answer.value) as Answer;
   }
 
-  /** Lets the process end, and waits for it: it removes its files. */
+  /** Lets the process end, and waits until it has removed its files. */
   async finish(): Promise<void> {
     this.#process.stdin?.end();
-    await new Promise((resolve) => this.#process.on("close", resolve));
-  }
-
-  kill(): void {
-    this.#process.kill("SIGKILL");
+    await this.#ended;
   }
 }
 
