@@ -51,6 +51,8 @@ pub const State = enum(u3) {
     sequenced = 3,
     /// Somebody else aborted the transaction before it took a position.
     kicked = 4,
+    /// No transaction runs, but the slot's log is being drained: `verify` waits for it.
+    draining = 5,
     _,
 };
 
@@ -188,7 +190,7 @@ fn resolveReference(region: *const Region, version: *const Version, xmin: u64) ?
     }
     switch (slot_word.state) {
         .kicked => return .aborted,
-        .idle, .installing => return .{ .later = .{ .slot = slot_index, .word = word } },
+        .idle, .draining, .installing => return .{ .later = .{ .slot = slot_index, .word = word } },
         .sequencing => {
             if (sync.mutated(.no_sequencing)) {
                 return .{ .later = .{ .slot = slot_index, .word = word } };

@@ -124,7 +124,7 @@ pub const Engine = struct {
             // Under the maintenance slot's pin: the session's own is its owner's.
             engine.maintenance.pin();
             defer engine.maintenance.unpin();
-            _ = vacuum.drain(session, drain_at_once);
+            _ = vacuum.drainResting(session, drain_at_once);
         }
     }
 
@@ -198,7 +198,7 @@ pub const Engine = struct {
     fn drainOwn(engine: *Engine) void {
         engine.maintenance.pin();
         defer engine.maintenance.unpin();
-        _ = vacuum.drain(engine.maintenance, std.math.maxInt(u32));
+        _ = vacuum.drainResting(engine.maintenance, std.math.maxInt(u32));
     }
 
     /// Drains the logs of slots that nobody owns. True if some slot's log is not empty.
@@ -217,7 +217,7 @@ pub const Engine = struct {
                 engine.claim,
             ) catch continue orelse continue;
             adopted.pin();
-            _ = vacuum.drain(adopted, std.math.maxInt(u32));
+            _ = vacuum.drainResting(adopted, std.math.maxInt(u32));
             adopted.close();
         }
         return some;

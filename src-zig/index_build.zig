@@ -83,7 +83,7 @@ fn waitForWriters(session: *Session) void {
             const word = ring.SlotWord.from(first);
             const reference: ring.SlotReference = .{ .slot = @intCast(i), .word = first };
             switch (word.state) {
-                .idle, .kicked, _ => break,
+                .idle, .draining, .kicked, _ => break,
                 .installing, .sequencing => wait.writer(region, .{ .unknown = reference }),
                 .sequenced => {
                     const position = slot.end.load(.acquire);

@@ -268,6 +268,7 @@ pub const OpenTransaction = struct {
         return .{
             .transaction = self,
             .rows = .init(self.session.region, table, self.view()),
+            .buffered_end = self.buffer.entries.items.len,
         };
     }
 
@@ -361,6 +362,10 @@ pub const OpenTransaction = struct {
         if (!self.holds_gate) statement.admit(session, .pinned);
         try statement.reserve(session, writes, .pinned);
         var installer: transaction.Installer = .beginPinned(session, .installing);
+        if (!self.holds_gate and statement.mustWait(session)) {
+            installer.abort();
+            return error.Kicked;
+        }
         for (writes) |*one| {
             const outcome = installer.install(one) catch |err| {
                 installer.abort();
@@ -423,19 +428,23 @@ pub const OpenTransaction = struct {
 pub const TransactionScan = struct {
     transaction: *OpenTransaction,
     rows: reader.Scan,
+    /// Rows that were written before the scan began. Later ones come as they were, so that no row
+    /// comes twice.
+    buffered_end: usize,
     buffered_at: ?usize = null,
 
     pub fn next(self: *TransactionScan) error{Corrupt}!?RowRef {
         const buffer = &self.transaction.buffer;
         if (self.buffered_at == null) {
             while (try self.rows.next()) |row| {
-                if (buffer.entries.items.len == 0) return row;
-                const payload = row.payload[0..row.size];
-                if (buffer.find(transaction.keyOf(self.rows.table, payload)) == null) return row;
+                if (self.buffered_end == 0) return row;
+                const key = transaction.keyOf(self.rows.table, row.payload[0..row.size]);
+                const buffered = buffer.find(key) orelse return row;
+                if (buffered.ordinal >= self.buffered_end) return row;
             }
             self.buffered_at = 0;
         }
-        while (self.buffered_at.? < buffer.entries.items.len) {
+        while (self.buffered_at.? < self.buffered_end) {
             const buffered = buffer.entries.items[self.buffered_at.?];
             self.buffered_at.? += 1;
             if (buffered.lives and buffered.table == self.rows.table) return buffered.image;

@@ -97,7 +97,7 @@ fn endTransaction(region: *const Region, slot_index: u32, log: *const slot_log.L
                     transaction.rollback(region, slot_index, extent);
                 }
             },
-            .idle, .kicked, _ => transaction.rollback(region, slot_index, extent),
+            .idle, .draining, .kicked, _ => transaction.rollback(region, slot_index, extent),
         }
         return;
     }

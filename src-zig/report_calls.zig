@@ -1,7 +1,6 @@
 //! What a database tells about itself, as JSON in the output buffer.
 
 const std = @import("std");
-const sync = @import("sync");
 const connection_module = @import("connection.zig");
 const commit_ring = @import("commit_ring.zig");
 const integrity = @import("integrity.zig");
@@ -160,26 +159,12 @@ fn countSlots(region: *const Region) SlotCounts {
     return counts;
 }
 
-/// Looks at the region before what they find is believed to be wrong.
-const verify_looks_max = 5;
-
 /// Checks the region and writes what was found. Returns its bytes.
-///
-/// The gate keeps transactions out, but not those who free what was superseded before: a block that
-/// moves from a row to a log during the look is seen in both places. What is wrong stays wrong, so
-/// a finding has to be there at every look.
 pub fn verify(connection: *Connection) Error!u32 {
     const session = try connection.takeSession();
     defer connection.releaseSession(session);
     var report = try integrity.verify(session, gpa);
     defer report.deinit(gpa);
-    for (1..verify_looks_max) |_| {
-        if (report.isOk()) break;
-        sync.sleepNs(10 * std.time.ns_per_ms);
-        const again = try integrity.verify(session, gpa);
-        report.deinit(gpa);
-        report = again;
-    }
     var writer: Writer = .fixed(connection.output);
     writeReport(&report, &writer) catch return tooLong(connection);
     return @intCast(writer.end);

@@ -54,6 +54,7 @@ fn attempt(session: *Session, one: *const Write) Error!Result {
     admit(session, .unpinned);
     try session.reserveLog(4 + table_indexes.of(one.table).len);
     var installer: transaction.Installer = .begin(session, .sequencing);
+    if (mustWait(session)) return standBack(&installer);
     const outcome = installer.install(one) catch |err| {
         installer.abort();
         return err;
@@ -68,6 +69,18 @@ fn attempt(session: *Session, one: *const Write) Error!Result {
         .unique_violation => .{ .outcome = .unique_violation },
         .kicked => .{ .outcome = .kicked },
     };
+}
+
+/// True if somebody holds the gate. Asked once more after the transaction shows in its slot: whoever
+/// takes the gate then waits for it, or it sees the gate here.
+pub inline fn mustWait(session: *const Session) bool {
+    return session.region.control.shared.gate.load(.acquire) != 0;
+}
+
+/// Ends an attempt that has done nothing yet; the next one waits at the gate.
+fn standBack(installer: *transaction.Installer) Result {
+    installer.abort();
+    return .{ .outcome = .kicked };
 }
 
 /// Where a statement over several rows failed.
@@ -141,6 +154,10 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
     admit(session, .unpinned);
     try reserve(session, writes, .unpinned);
     var installer: transaction.Installer = .begin(session, .installing);
+    if (mustWait(session)) {
+        _ = standBack(&installer);
+        return .{ .outcome = .kicked };
+    }
     for (writes, 0..) |*one, index| {
         const outcome = installer.install(one) catch |err| {
             installer.abort();
@@ -253,7 +270,7 @@ pub fn reclaim(session: *Session, pinned: Pinned) bool {
         if (pinned == .unpinned) session.unpin();
         vacuum.advanceHorizon(region);
         if (pinned == .unpinned) session.pin();
-        const freed = vacuum.drain(session, std.math.maxInt(u32));
+        const freed = vacuum.drainResting(session, std.math.maxInt(u32));
         if (pinned == .unpinned) session.unpin();
         if (freed > 0) return true;
         // What holds memory may be a snapshot in which nothing runs: the oldest one goes.

@@ -116,16 +116,17 @@ pub const Installer = struct {
 
     /// Pins and shows that a transaction runs. `state` is installing, or sequencing for a single row.
     pub fn begin(session: *Session, state: ring.State) Installer {
-        session.pin();
         const word = ring.SlotWord.of(session.sequence, state);
         session.slot.word.store(word, .release);
+        // The pin's full barrier stands between the word and a look at the gate.
+        session.pin();
         return .{ .session = session, .state = state };
     }
 
     /// The same under a pin that the session has already, which stays.
     pub fn beginPinned(session: *Session, state: ring.State) Installer {
         const word = ring.SlotWord.of(session.sequence, state);
-        session.slot.word.store(word, .release);
+        _ = session.slot.word.swap(word, .seq_cst);
         return .{ .session = session, .state = state, .keeps_pin = true };
     }
 
@@ -609,9 +610,10 @@ fn awaitCell(region: *const Region, position: Position) void {
 /// The slot is idle again under the next sequence; then a little vacuum, then the pin goes.
 fn end(session: *Session, keeps_pin: bool, entries: u64) void {
     session.sequence += 1;
-    session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
+    session.slot.word.store(ring.SlotWord.of(session.sequence, .draining), .release);
     // An index entry that goes leaves an entry of its own, so twice as many as were written keep up.
     _ = vacuum.drain(session, @intCast(@min(2 * entries + 1, drain_max)));
+    session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
     session.operations +%= 1;
     const region = session.region;
     if (session.operations % drain_interval == 0) _ = ring.drainDecided(region, 4 * drain_interval);

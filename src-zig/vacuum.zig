@@ -90,6 +90,20 @@ pub fn retirePosition(region: *const Region) Position {
     return if (sync.mutated(.retire_without_plus_one)) drained else drained + 1;
 }
 
+/// Drains the log of a session that runs no transaction, unless somebody holds the gate: blocks must
+/// not move while `verify` counts them. A pin of this process protects the walk.
+pub fn drainResting(session: *Session, count: u32) u32 {
+    if (session.log.isEmpty()) return 0;
+    const word = &session.slot.word;
+    const resting = ring.SlotWord.of(session.sequence, .idle);
+    // A swap, because whoever takes the gate looks at this word afterwards: at least one of the two
+    // sees the other.
+    _ = word.swap(ring.SlotWord.of(session.sequence, .draining), .seq_cst);
+    defer word.store(resting, .release);
+    if (session.region.control.shared.gate.load(.acquire) != 0) return 0;
+    return drain(session, count);
+}
+
 /// Frees what the oldest ripe entries of the session's log name, at most `count` entries. The session
 /// is pinned and runs no transaction. Returns the entries passed.
 pub fn drain(session: *Session, count: u32) u32 {

@@ -17,6 +17,8 @@ const Allocator = std.mem.Allocator;
 pub const Buffered = struct {
     table: *const TableInfo,
     key: Key,
+    /// Place among the entries.
+    ordinal: usize = 0,
     image: RowRef = undefined,
     /// False: the transaction deletes the row, or has taken its insert back.
     lives: bool = false,
@@ -86,6 +88,7 @@ pub const WriteBuffer = struct {
         const made = try gpa.create(Buffered);
         errdefer gpa.destroy(made);
         made.* = entry;
+        made.ordinal = buffer.entries.items.len;
         try buffer.entries.ensureUnusedCapacity(gpa, 1);
         try buffer.by_key.put(gpa, entry.key, made);
         buffer.entries.appendAssumeCapacity(made);
