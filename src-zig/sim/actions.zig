@@ -254,6 +254,22 @@ pub fn heapScan() void {
     history.end(noted);
 }
 
+/// Reads all rows as of one moment, by the index.
+pub fn indexScan(descending: bool) void {
+    const noted = history.begin(.snapshot, 0, 0);
+    const session = fixture.current();
+    session.pin();
+    const view: reader.View = .{ .snapshot = reader.snapshotNow(&fixture.region) };
+    const index = &fixture.indexes.current()[0];
+    const access: engine.index_scan.Access = .{ .descending = descending };
+    var rows: engine.index_scan.Scan = .init(&fixture.region, &fixture.table, index, view, access);
+    while (rows.next() catch |err| scheduler.fail("a scan fails with {t}", .{err})) |row| {
+        noteRow(noted, row);
+    }
+    session.unpin();
+    history.end(noted);
+}
+
 /// One round of what a maintenance thread does.
 pub fn maintain() void {
     const session = fixture.current();

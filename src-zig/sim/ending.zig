@@ -11,6 +11,8 @@ const fixture = @import("fixture.zig");
 const history = @import("history.zig");
 const scheduler = sync.scheduler;
 const limits = engine.limits;
+const ordered_index = engine.ordered_index;
+const OrderedIndex = ordered_index.OrderedIndex;
 const ring = engine.commit_ring;
 const reader = engine.reader;
 const vacuum = engine.vacuum;
@@ -27,6 +29,7 @@ pub fn check() void {
     for (&final, 0..) |*value, key| value.* = actions.read(@intCast(key), .latest);
     session.unpin();
     checkChains();
+    checkIndexes(final);
     checkBlocks();
     history.check(final);
     var rows: u64 = 0;
@@ -54,6 +57,7 @@ fn settle() void {
         if (drainLogs(session)) break;
         if (rounds == 8) scheduler.fail("a log does not drain", .{});
     }
+    if (!engine.index_build.recount(session)) scheduler.fail("an index is not counted", .{});
     for (fixture.sessions[0..fixture.sessions_count], 0..) |open, i| {
         if (scheduler.died(@intCast(i))) continue;
         scheduler.setProcess(@intCast(i));
@@ -114,6 +118,54 @@ fn checkChains() void {
     }
 }
 
+/// After `settle`: every row has one entry, alive and in order, and there are no others.
+fn checkIndexes(final: history.State) void {
+    const first = fixture.region.control.catalogue.indexes[0].raw;
+    if (first == 0) return;
+    const ordered: OrderedIndex = .at(&fixture.region, first);
+    var rows: u64 = 0;
+    var groups: u64 = 0;
+    for (final, 0..) |value, key| {
+        if (value == null) continue;
+        rows += 1;
+        for (final[0..key]) |other| {
+            if (std.meta.eql(other, value)) break;
+        } else groups += 1;
+    }
+    var entries: u64 = 0;
+    var at = ordered.following(0);
+    while (at != 0) : (at = ordered.following(at)) {
+        entries += 1;
+        const node = ordered_index.nodeAt(&fixture.region, at);
+        const state: ordered_index.State = .from(node.state.raw);
+        if (state.phase != .live or state.building) scheduler.fail("an entry is not live", .{});
+        const visible = reader.visible(&fixture.region, node.row, .latest);
+        if (visible == 0) scheduler.fail("an entry has no row", .{});
+        var key: engine.index_key.Key = undefined;
+        key.encode(&ordered.root.keys, engine.index_entry.rowOf(&fixture.region, visible));
+        if (!std.mem.eql(u8, key.slice(), node.key())) scheduler.fail("an entry has an old key", .{});
+    }
+    if (entries != rows) scheduler.fail("{d} rows have {d} entries", .{ rows, entries });
+    const counted = ordered.root.distinct.raw;
+    if (counted != groups) {
+        scheduler.fail("{d} distinct keys are counted as {d}", .{ groups, counted });
+    }
+    for (1..ordered_index.height_max) |level| checkLevel(ordered, level);
+}
+
+/// A level is a part of the one below, in the same order.
+fn checkLevel(ordered: OrderedIndex, level: usize) void {
+    var above: version_module.Link = .from(ordered.root.links[level].raw);
+    var below = ordered.following(0);
+    while (above.node != 0) {
+        if (above.marked) scheduler.fail("a marked link is left on level {d}", .{level});
+        while (below != 0 and below != above.node) below = ordered.following(below);
+        if (below == 0) scheduler.fail("level {d} has an entry that level 0 has not", .{level});
+        const node = ordered_index.nodeAt(&fixture.region, above.node);
+        above = .from(node.links()[level].raw);
+    }
+}
+
 /// After `settle`: the used blocks are the nodes, their versions and the chunks of logs.
 fn checkBlocks() void {
     const top = fixture.region.control.memory.slab_top.raw;
@@ -141,6 +193,12 @@ fn isReachable(granule: u32) bool {
             if (version_module.Head.from(node.head.raw).version == granule) return true;
             at = version_module.Link.from(node.next.raw).node;
         }
+    }
+    const first = fixture.region.control.catalogue.indexes[0].raw;
+    if (first != 0) {
+        const ordered: OrderedIndex = .at(&fixture.region, first);
+        var at = ordered.following(0);
+        while (at != 0) : (at = ordered.following(at)) if (at == granule) return true;
     }
     for (fixture.region.slots) |*slot| {
         var chunk = engine.slot_log.Tail.from(slot.log_tail.raw).chunk;

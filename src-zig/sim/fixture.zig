@@ -27,6 +27,8 @@ pub const Options = struct {
     rows: history.State = @splat(null),
     /// Leave each session so few free blocks of a kind that every block is soon used again.
     scarce: bool = false,
+    /// The table has an index on its number.
+    indexed: bool = false,
     /// Report uses of freed blocks. Off for readers that are allowed to look at them.
     watch_freed: bool = true,
 };
@@ -42,6 +44,7 @@ var heap_bytes: [1 << 20]u8 align(16) = undefined;
 var heap: std.heap.FixedBufferAllocator = .init(&heap_bytes);
 pub var region: engine.region.Region = undefined;
 pub var table: TableInfo = undefined;
+pub var indexes: engine.table_indexes.TableIndexes = undefined;
 pub var participants: [limits.process_count + 1]Participant = undefined;
 /// Null while a fiber has given its session back.
 pub var sessions: [scheduler.fibers_max]?*Session = @splat(null);
@@ -62,6 +65,7 @@ pub fn reset(options: Options) void {
         .init("id", .int64, 0, .{ .primary = true }),
         .init("n", .int64, 0, .{}),
     }) catch unreachable;
+    if (options.indexed) addIndex();
     sessions = @splat(null);
     sessions_count = options.sessions;
     for (0..options.sessions) |i| sessions[i] = attach(@intCast(i));
@@ -77,6 +81,18 @@ pub fn reset(options: Options) void {
     engine.vacuum.advanceHorizon(&region);
     if (options.scarce) for (sessions[0..sessions_count]) |session| leaveFew(session.?);
     scheduler.setProcess(scheduler.process_outside);
+}
+
+/// An index on the number of the row, which all processes know already.
+fn addIndex() void {
+    _ = engine.table_indexes.add(&region, 0, .{
+        .keys = .of(&table, &.{1}),
+        .unique = false,
+        .phase = .ready,
+    }) catch unreachable;
+    indexes = .init(&region, &table);
+    table.indexes = &indexes;
+    _ = indexes.current();
 }
 
 /// Sets all but one free block of each of a session's pools of rows aside. The others come back when

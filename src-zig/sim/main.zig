@@ -30,6 +30,7 @@ const kernels = @import("kernels/stack.zig").kernels ++
     @import("kernels/row.zig").kernels ++
     @import("kernels/heap.zig").kernels ++
     @import("kernels/isolation.zig").kernels ++
+    @import("kernels/index.zig").kernels ++
     @import("kernels/death.zig").kernels;
 
 pub const panic = std.debug.FullPanic(scheduler.onPanic);

@@ -28,6 +28,8 @@ pub const Step = union(enum) {
     snapshot,
     scan,
     heap_scan,
+    /// Like `scan`, by the index, upwards or downwards.
+    index_scan: bool,
     /// A round of draining, horizon and vacuum.
     maintain,
     /// Closes the fiber's session and opens another one.
@@ -50,6 +52,7 @@ pub const Scenario = struct {
     fibers: []const Fiber,
     cells_log2: u6 = 3,
     buckets_log2: u6 = 0,
+    indexed: bool = false,
     watch_freed: bool = true,
     scarce: bool = false,
     plans: []const Plan,
@@ -74,6 +77,7 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
                 .buckets_log2 = scenario.buckets_log2,
                 .sessions = scenario.fibers.len,
                 .rows = rows,
+                .indexed = scenario.indexed,
                 .watch_freed = scenario.watch_freed,
                 .scarce = scenario.scarce,
             });
@@ -111,6 +115,7 @@ fn perform(step: Step) void {
         .snapshot => actions.snapshot(),
         .scan => actions.scan(),
         .heap_scan => actions.heapScan(),
+        .index_scan => |descending| actions.indexScan(descending),
         .maintain => actions.maintain(),
         .reopen => actions.reopen(),
         .recover => actions.recover(),

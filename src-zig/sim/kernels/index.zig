@@ -1,0 +1,163 @@
+//! The index on the rows' number: entries come, go and come back while others scan and die.
+
+const Kernel = @import("../kernel.zig").Kernel;
+const Plan = @import("../kernel.zig").Plan;
+const scenario = @import("../scenario.zig");
+const kernel = scenario.kernel;
+const Step = scenario.Step;
+
+/// All interleavings with few preemptions, each fiber killed anywhere, and random ones.
+const pairs: []const Plan = &.{
+    .{ .strategy = .exhaustive, .runs_max = 200_000, .preemptions_max = 1 },
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 20_000,
+        .preemptions_max = 0,
+        .victims = &.{.{ .fiber = 0 }},
+    },
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 20_000,
+        .preemptions_max = 0,
+        .victims = &.{.{ .fiber = 1 }},
+    },
+    .{ .strategy = .random, .runs_max = 10_000 },
+    .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
+    .{ .strategy = .priority, .runs_max = 10_000, .depth = 4 },
+};
+
+const deaths: []const Plan = &.{
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 20_000,
+        .preemptions_max = 0,
+        .victims = &.{.{ .fiber = 0 }},
+    },
+    .{
+        .strategy = .exhaustive,
+        .runs_max = 60_000,
+        .preemptions_max = 0,
+        .victims = &.{ .{ .fiber = 0 }, .{ .fiber = 1 } },
+    },
+};
+
+fn recovery(
+    comptime name: []const u8,
+    comptime about: []const u8,
+    comptime rows: []const ?i64,
+    comptime steps: []const Step,
+) Kernel {
+    return kernel(.{
+        .name = name,
+        .about = about,
+        .rows = rows,
+        .indexed = true,
+        .fibers = &.{ .{ .steps = steps }, .{ .steps = &.{.recover}, .after = 0 } },
+        .plans = deaths,
+    });
+}
+
+pub const kernels = [_]Kernel{
+    kernel(.{
+        .name = "index.insert",
+        .about = "two rows with one number are inserted next to each other",
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{.{ .insert = .{ 0, 7 } }} },
+            .{ .steps = &.{.{ .insert = .{ 1, 7 } }} },
+        },
+        .plans = pairs,
+    }),
+    kernel(.{
+        .name = "index.same_row",
+        .about = "two writers want one entry of one row, and kick each other",
+        .rows = &.{5},
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain } },
+            .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain } },
+        },
+        .plans = pairs,
+    }),
+    kernel(.{
+        .name = "index.back",
+        .about = "a number goes from a to b and back while the entry of a is removed",
+        .rows = &.{5},
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
+            .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .maintain } },
+        },
+        .plans = pairs,
+        .catches = &.{
+            .{
+                .mutation = .index_first,
+                .plan = .{ .strategy = .random, .runs_max = 2_000_000, .expect_finding = true },
+            },
+        },
+    }),
+    kernel(.{
+        .name = "index.removers",
+        .about = "two removers and a writer meet at one entry",
+        .rows = &.{5},
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
+            .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
+            .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .{ .index_scan = false } } },
+        },
+        .plans = scenario.seeded,
+        .catches = &.{.{
+            .mutation = .untagged_dying,
+            .plan = .{ .strategy = .random, .runs_max = 3_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
+        .name = "index.scan",
+        .about = "a scan by the index sees each row once while numbers move and entries go",
+        .rows = &.{ 5, 6, 7 },
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .upsert = .{ 0, 8 } }, .maintain, .{ .delete = 1 }, .maintain } },
+            .{ .steps = &.{ .{ .index_scan = false }, .{ .index_scan = true } } },
+        },
+        .plans = pairs,
+        .catches = &.{.{
+            .mutation = .no_recheck,
+            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
+        .name = "index.scan_old",
+        .about = "a snapshot finds the old number while the row moves on and vacuum runs",
+        .rows = &.{ 5, 6 },
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .transfer = .{ 0, 1 } }, .maintain, .{ .transfer = .{ 1, 1 } }, .maintain } },
+            .{ .steps = &.{ .{ .index_scan = false }, .maintain } },
+            .{ .steps = &.{ .{ .index_scan = true }, .maintain } },
+        },
+        .plans = scenario.seeded,
+    }),
+    kernel(.{
+        .name = "index.churn",
+        .about = "deletes, inserts and moves of one row by three, with vacuum in between",
+        .rows = &.{5},
+        .indexed = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .delete = 0 }, .maintain, .maintain } },
+            .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .maintain } },
+            .{ .steps = &.{ .{ .upsert = .{ 0, 6 } }, .{ .delete = 0 }, .maintain } },
+        },
+        .plans = scenario.seeded,
+    }),
+    recovery("index.death_insert", "killed while it inserts a row with an entry", &.{5}, &.{
+        .{ .insert = .{ 1, 5 } },
+    }),
+    recovery("index.death_move", "killed while it moves an entry and removes the old one", &.{5}, &.{
+        .{ .upsert = .{ 0, 7 } }, .maintain, .maintain,
+    }),
+    recovery("index.death_delete", "killed while it deletes a row and its entry", &.{ 5, 5 }, &.{
+        .{ .delete = 0 }, .maintain, .maintain,
+    }),
+};
