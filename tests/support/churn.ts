@@ -1,0 +1,58 @@
+/**
+ * Endless change on a fixed set of keys.
+ *
+ * @module
+ */
+
+import type { Aerostore, InsertOf } from "../../mod.ts";
+import { Item } from "./workload.ts";
+
+/** How many keys there are. */
+export const churnKeys = 10_000;
+
+/** Writes of one round: every key once, and a tenth of them deleted and inserted again. */
+export const churnRoundWrites = churnKeys + 2 * (churnKeys / 10);
+
+/** Positions that superseded rows may wait for a reader, before writers wait for it too. */
+const lagMax = 120_000;
+
+/** Notes of some sizes, so that rows change from one size of block to another. */
+const notes = [null, "n".repeat(40), "m".repeat(150), "l".repeat(390)];
+
+/** One writer. */
+export class Churner {
+  readonly #db: Aerostore;
+  readonly #rows: { -readonly [K in keyof InsertOf<typeof Item>]: InsertOf<typeof Item>[K] }[];
+  #round = 0;
+
+  constructor(db: Aerostore) {
+    this.#db = db;
+    this.#rows = Array.from(
+      { length: churnKeys },
+      (_, i) => ({ id: `k${i}`, step: 0, owner: "churn", note: null }),
+    );
+  }
+
+  /** Writes one round. */
+  run(): void {
+    this.#round += 1;
+    const items = this.#db.table(Item);
+    const step = this.#round;
+    for (const [i, row] of this.#rows.entries()) {
+      row.step = step;
+      row.note = notes[(i * 7 + step) % 16] ?? null;
+    }
+    items.upsertMany(this.#rows, { atomic: false });
+    for (let i = step % 10; i < churnKeys; i += 10) items.delete(`k${i}`);
+    for (let i = step % 10; i < churnKeys; i += 10) {
+      items.upsert({ id: `k${i}`, step, owner: "churn" });
+    }
+  }
+
+  /** Lets others run, and waits while a reader keeps so much from reuse that the region might fill. */
+  async yield(): Promise<void> {
+    do {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    } while (this.#db.stats().horizonLag > lagMax);
+  }
+}
