@@ -9,10 +9,16 @@ import process from "node:process";
 import { describe, test } from "node:test";
 import type { Aerostore } from "../mod.ts";
 import { Child, runtimes } from "./support/children.ts";
-import { Churner, churnKeys, churnRoundWrites } from "./support/churn.ts";
+import {
+  Churner,
+  churnKeys,
+  churnRoundWrites,
+  type ChurnTable,
+  Indexed,
+  Plain,
+} from "./support/churn.ts";
 import { Store } from "./support/store.ts";
 import { assertSound, until } from "./support/verify.ts";
-import { Item } from "./support/workload.ts";
 
 const writes = Number(process.env["AEROSTORE_CHURN"] ?? 5_000_000);
 const timeout = 60_000 + writes / 20;
@@ -53,9 +59,9 @@ function report(samples: readonly Sample[], started: number): void {
 }
 
 /** Lets all garbage go that nobody holds back. */
-async function settle(db: Aerostore): Promise<void> {
+async function settle(db: Aerostore, table: ChurnTable): Promise<void> {
   await until("the children have left", () => db.stats().processes === 1);
-  const items = db.table(Item);
+  const items = db.table(table as typeof Plain);
   await until("the logs are short", () => {
     items.upsert({ id: "k0", step: 0, owner: "churn" });
     return db.stats().logEntries < 2000;
@@ -63,7 +69,9 @@ async function settle(db: Aerostore): Promise<void> {
   assertSound(db);
   assert.equal(items.count(), churnKeys);
   const { blocksUsed } = db.verify();
-  assert.ok(Number(blocksUsed) < churnKeys * 2 + 4000, `${blocksUsed} blocks are in use`);
+  // A node and a version of each row, an entry in each index, and what still waits.
+  const blocksMax = churnKeys * (table === Plain ? 2 : 4) + 4000;
+  assert.ok(Number(blocksUsed) < blocksMax, `${blocksUsed} blocks are in use`);
 }
 
 /** Counts the snapshots that a reader has finished, until it has left. */
@@ -79,7 +87,7 @@ describe("churn", () => {
   test("of two processes takes no more memory after a while", { timeout }, async () => {
     using store = new Store();
     const size = "64MiB";
-    const db = store.open({ tables: [Item], size });
+    const db = store.open({ tables: [Plain], size });
     const other = "Bun" in globalThis ? "deno" : "bun";
     const rounds = Math.ceil(writes * 0.6 / 2 / churnRoundWrites);
     const { directory, options } = store;
@@ -87,7 +95,7 @@ describe("churn", () => {
     assert.equal(await child.next(), "ready");
     child.send("write");
     const started = Date.now();
-    const churner = new Churner(db);
+    const churner = new Churner(db, Plain);
     const samples: Sample[] = [];
     for (let round = 0; round < rounds; round++) {
       churner.run();
@@ -98,13 +106,13 @@ describe("churn", () => {
     await child.finish();
     report(samples, started);
     assertPlateau(samples);
-    await settle(db);
+    await settle(db, Plain);
   });
 
   test("under readers that come and go takes no more after a while", { timeout }, async () => {
     using store = new Store();
-    const db = store.open({ tables: [Item], size: "64MiB" });
-    const churner = new Churner(db);
+    const db = store.open({ tables: [Plain], size: "64MiB" });
+    const churner = new Churner(db, Plain);
     churner.run();
     const { directory, options } = store;
     const readers = runtimes.map((runtime) =>
@@ -116,7 +124,7 @@ describe("churn", () => {
       const ends = readers.map((reader) => countSnapshots(reader));
       const started = Date.now();
       const samples: Sample[] = [];
-      const rounds = Math.ceil(writes * 0.4 / churnRoundWrites);
+      const rounds = Math.ceil(writes * 0.34 / churnRoundWrites);
       while (samples.length < rounds || ends.some((end) => end.snapshots < 5)) {
         churner.run();
         samples.push(sample(db));
@@ -130,6 +138,22 @@ describe("churn", () => {
     } finally {
       for (const reader of readers) reader[Symbol.dispose]();
     }
-    await settle(db);
+    await settle(db, Plain);
+  });
+
+  test("of indexed rows takes no more memory after a while", { timeout }, async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Indexed], size: "64MiB" });
+    const churner = new Churner(db, Indexed);
+    const started = Date.now();
+    const samples: Sample[] = [];
+    while (samples.length < Math.ceil(writes * 0.06 / churnRoundWrites)) {
+      churner.run();
+      samples.push(sample(db));
+      await churner.yield();
+    }
+    report(samples, started);
+    assertPlateau(samples);
+    await settle(db, Indexed);
   });
 });

@@ -54,6 +54,13 @@ class Crew implements Disposable {
     rows.sort((a, b) => a.id < b.id ? -1 : 1);
     assert.deepEqual(db.table(Item).search("-sort id").all(), rows);
     assert.equal(db.table(Item).count(), rows.length);
+    // The indexes are searched as well.
+    const search = `-compare {{= owner w0}} -sort id`;
+    const owned = db.table(Item).search(search).all();
+    assert.deepEqual(owned, rows.filter((row) => row.owner === "w0"));
+    const step = rows[0]?.step ?? 0;
+    const late = db.table(Item).search(`-compare {{>= step ${step}}}`).length;
+    assert.equal(late, rows.filter((row) => row.step >= step).length);
     for (let id = 0; id < counterCount; id++) {
       const added = this.writers.reduce((sum, { workload }) => sum + (workload.added[id] ?? 0), 0);
       assert.equal(db.table(Counter).get(id)?.total, added, `counter ${id}`);

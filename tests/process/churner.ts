@@ -1,8 +1,7 @@
 /** Changes rows for as many rounds as it is told, or reads them in long transactions. */
 
 import { Aerostore, type OpenOptions } from "../../mod.ts";
-import { Churner } from "../support/churn.ts";
-import { Item } from "../support/workload.ts";
+import { Churner, Plain } from "../support/churn.ts";
 import { readArguments, receive, tell } from "./channel.ts";
 
 const { directory, options, rounds } = readArguments<{
@@ -12,7 +11,7 @@ const { directory, options, rounds } = readArguments<{
   rounds: number;
 }>();
 
-using db = Aerostore.open(directory, { ...options, tables: [Item] });
+using db = Aerostore.open(directory, { ...options, tables: [Plain] });
 let leaving = false;
 
 function pause(ms: number): Promise<void> {
@@ -20,7 +19,7 @@ function pause(ms: number): Promise<void> {
 }
 
 async function write(): Promise<void> {
-  const churner = new Churner(db);
+  const churner = new Churner(db, Plain);
   for (let round = 0; round < rounds; round++) {
     churner.run();
     await churner.yield();
@@ -29,7 +28,7 @@ async function write(): Promise<void> {
 
 /** What the rows of a few keys are, as far as a transaction can see. */
 function look(transaction: ReturnType<typeof db.begin>): string {
-  const table = transaction.table(Item);
+  const table = transaction.table(Plain);
   const keys = Array.from({ length: 20 }, (_, i) => `k${i * 491}`);
   return JSON.stringify(keys.map((key) => table.get(key)?.toObject() ?? null));
 }

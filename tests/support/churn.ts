@@ -4,8 +4,26 @@
  * @module
  */
 
-import type { Aerostore, InsertOf } from "../../mod.ts";
-import { Item } from "./workload.ts";
+import { type Aerostore, defineTable, type InsertOf, t } from "../../mod.ts";
+
+/** What changes. */
+export const Plain = defineTable("Plain", {
+  id: t.text(24).primaryKey(),
+  step: t.int32(),
+  owner: t.text(12),
+  note: t.text(400).nullable(),
+});
+
+/** The same with indexes: each write moves a row to another place in both. */
+export const Indexed = defineTable("Indexed", {
+  id: t.text(24).primaryKey(),
+  step: t.int32().index(),
+  owner: t.text(12),
+  note: t.text(400).nullable().index(),
+});
+
+/** A table to churn. */
+export type ChurnTable = typeof Plain | typeof Indexed;
 
 /** How many keys there are. */
 export const churnKeys = 10_000;
@@ -22,11 +40,13 @@ const notes = [null, "n".repeat(40), "m".repeat(150), "l".repeat(390)];
 /** One writer. */
 export class Churner {
   readonly #db: Aerostore;
-  readonly #rows: { -readonly [K in keyof InsertOf<typeof Item>]: InsertOf<typeof Item>[K] }[];
+  readonly #table: ChurnTable;
+  readonly #rows: { -readonly [K in keyof InsertOf<typeof Plain>]: InsertOf<typeof Plain>[K] }[];
   #round = 0;
 
-  constructor(db: Aerostore) {
+  constructor(db: Aerostore, table: ChurnTable) {
     this.#db = db;
+    this.#table = table;
     this.#rows = Array.from(
       { length: churnKeys },
       (_, i) => ({ id: `k${i}`, step: 0, owner: "churn", note: null }),
@@ -36,7 +56,7 @@ export class Churner {
   /** Writes one round. */
   run(): void {
     this.#round += 1;
-    const items = this.#db.table(Item);
+    const items = this.#db.table(this.#table as typeof Plain);
     const step = this.#round;
     for (const [i, row] of this.#rows.entries()) {
       row.step = step;

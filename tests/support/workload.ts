@@ -10,8 +10,8 @@ import { type Aerostore, defineTable, type InsertOf, type RowOf, t } from "../..
 /** What the writers write. A row belongs to the writer whose name its key begins with. */
 export const Item = defineTable("Item", {
   id: t.text(24).primaryKey(),
-  step: t.int32(),
-  owner: t.text(12),
+  step: t.int32().index(),
+  owner: t.text(12).index(),
   note: t.text(400).nullable(),
 });
 
