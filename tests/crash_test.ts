@@ -6,6 +6,7 @@
  */
 
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import process from "node:process";
 import { describe, test } from "node:test";
 import type { Aerostore } from "../mod.ts";
@@ -225,6 +226,29 @@ describe("what a process leaves behind when it is killed", () => {
         process.kill(sleeper, 0);
       } finally {
         process.kill(sleeper, "SIGKILL");
+      }
+    });
+  }
+});
+
+describe("a process that forks without starting a program", () => {
+  for (const runtime of runtimes) {
+    const skip = existsSync("/lib64/ld-linux-x86-64.so.2") ? false : "needs glibc";
+    test(`in ${runtime} loses its place when it is killed`, { timeout: 60_000, skip }, async () => {
+      using store = new Store();
+      const db = store.open({ tables: [Presence] });
+      db.table(Presence).insert({ id: "p0" });
+      const { directory, options } = store;
+      using child = new Child(runtime, "forker.ts", { directory, options });
+      assert.equal(await child.next(), "holding");
+      const copy = await child.next() as number;
+      try {
+        child.signal("SIGKILL");
+        // The copy lives, and has every descriptor but the one that stands for the place.
+        await settle(db);
+        process.kill(copy, 0);
+      } finally {
+        process.kill(copy, "SIGKILL");
       }
     });
   }
