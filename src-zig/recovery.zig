@@ -55,9 +55,10 @@ pub fn recoverProcess(region: *const Region, index: u32) u32 {
 pub fn recoverSlot(region: *const Region, slot_index: u32) void {
     const slot = &region.slots[slot_index];
     const log = slot_log.Log.attach(region, slot);
+    // First, because what follows changes indexes in the name of the slot.
+    finishIndexChange(region, slot);
     endTransaction(region, slot_index, &log);
     finishRemovals(region, slot_index, &log);
-    finishIndexChange(region, slot);
     sweepChunks(region, slot_index, &log);
     slabs.releaseOwned(region, slot_index + 1);
     const sequence = ring.SlotWord.from(slot.word.load(.acquire)).sequence;

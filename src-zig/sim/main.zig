@@ -1,8 +1,8 @@
 //! The simulator's command line.
 //!
 //!     sim list                     the kernels and what they check
-//!     sim quick                    every plan of every kernel; for continuous integration
-//!     sim mutations                every deliberate mistake must be caught
+//!     sim quick [PREFIX]           every plan of every kernel; for continuous integration
+//!     sim mutations [PREFIX]       every deliberate mistake must be caught
 //!     sim run KERNEL [options]     one kernel: --count runs, or one schedule again
 //!
 //! Options of `run`: --strategy random|priority|exhaustive, --seed N, --count N, --preemptions N,
@@ -47,8 +47,8 @@ pub fn main(init: std.process.Init) !u8 {
     _ = words.next();
     const command = words.next() orelse "quick";
     if (std.mem.eql(u8, command, "list")) return session.list();
-    if (std.mem.eql(u8, command, "quick")) return session.quick();
-    if (std.mem.eql(u8, command, "mutations")) return session.mutations();
+    if (std.mem.eql(u8, command, "quick")) return session.quick(words.next() orelse "");
+    if (std.mem.eql(u8, command, "mutations")) return session.mutations(words.next() orelse "");
     if (std.mem.eql(u8, command, "run")) {
         const arguments = arguments_module.parse(&words) catch |err| {
             try session.out.print("sim run: {t}; see the top of main.zig\n", .{err});
@@ -73,20 +73,22 @@ const Session = struct {
         return 0;
     }
 
-    fn quick(session: *Session) !u8 {
+    fn quick(session: *Session, prefix: []const u8) !u8 {
         for (&kernels) |*kernel| {
+            if (!std.mem.startsWith(u8, kernel.name, prefix)) continue;
             for (kernel.plans) |plan| try session.judge(kernel, plan, .none);
         }
         return session.sum();
     }
 
     /// Every mistake that some kernel claims to notice, one at a time.
-    fn mutations(session: *Session) !u8 {
+    fn mutations(session: *Session, prefix: []const u8) !u8 {
         var known: std.EnumSet(sync.Mutation) = .empty;
         known.insert(.none);
         for (&kernels) |*kernel| {
             for (kernel.catches) |catching| {
                 known.insert(catching.mutation);
+                if (!std.mem.startsWith(u8, kernel.name, prefix)) continue;
                 try session.judge(kernel, catching.plan, catching.mutation);
             }
         }
