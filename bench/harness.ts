@@ -3,8 +3,8 @@
  *
  * Each contender runs in a process of its own, so that the garbage of one is not collected at the
  * cost of another, and all processes take turns, task by task and round by round. What counts is
- * the best of several medians: what other processes of the machine take away can only make a
- * number worse.
+ * the fastest call of all rounds: what other processes of the machine take away can only make a
+ * call slower, and means and medians would tell about them.
  *
  * @module
  */
@@ -147,12 +147,12 @@ async function time(run: () => unknown, items: number, tiny: boolean): Promise<n
     return found;
   };
   const stats = await measure(once, {
-    min_samples: tiny ? 1 : 3,
+    min_samples: 1,
     min_cpu_time: tiny ? 1 : roundNs,
     gc: false,
     ...tiny ? { max_samples: 1, batch_samples: 4 } : {},
   });
-  return stats.p50 / items;
+  return stats.min / items;
 }
 
 /** Lets all contenders do all tasks, and prints what they answer. */
@@ -166,7 +166,7 @@ async function hold<Contender>(
   console.log(
     `${settings.rows.toLocaleString("en-US")} rows, ${bun ? `Bun ${bun}` : `Deno ${deno}`}, ` +
       `${process.platform} ${process.arch}, ${availableParallelism()} processors, ` +
-      `best of ${settings.tiny ? 1 : roundCount} medians\n`,
+      `fastest call\n`,
   );
   console.log(`${"".padEnd(nameWidth)}   ns each   per second   ratio`);
   const players = Object.keys(contenders).map((name) => new Player(script, name));
