@@ -182,8 +182,8 @@ const House = struct {
         });
     }
 
-    /// A library with a mistake is installed as `mutated/NAME/libaerostore.so`, never in the place of
-    /// the sound one.
+    /// A library with a mistake is installed as `mutated/NAME/libaerostore.so`, never in the place
+    /// of the sound one.
     fn libraryPlace(house: House) Build.Step.InstallArtifact.Options.Dir {
         if (std.mem.eql(u8, house.mutation, "none")) return .default;
         return .{ .override = .{ .custom = house.b.fmt("mutated/{s}", .{house.mutation}) } };

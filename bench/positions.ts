@@ -1,6 +1,6 @@
 /**
- * The table of the benchmarks: positions of aircraft, eight columns of four types. A row follows from
- * its number, so all contenders work on the same rows and none has to keep them as objects.
+ * The table of the benchmarks: positions of aircraft, eight columns of four types. A row follows
+ * from its number, so all contenders work on the same rows and none has to keep them as objects.
  *
  * @module
  */
@@ -22,7 +22,7 @@ export const PositionTable = defineTable("Position", {
 /** A row. */
 export type Position = RowOf<typeof PositionTable>;
 
-/** Bytes of a region in which `rows` rows fit, with room for old versions that nobody recycled yet. */
+/** Bytes of a region in which `rows` rows fit, with room for versions not yet recycled. */
 export function regionSize(rows: number): number {
   return (64 << 20) + rows * 640;
 }

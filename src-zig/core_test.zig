@@ -29,7 +29,8 @@ pub const Bench = struct {
 
     pub fn init(bench: *Bench, size: u64) !void {
         const config: region_module.Config = .forSize(size);
-        bench.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), config.size_max);
+        const size_max = config.size_max;
+        bench.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), size_max);
         @memset(bench.memory, 0);
         try region_module.format(bench.memory.ptr, config, .{});
         bench.region = .init(bench.memory.ptr);
@@ -157,7 +158,8 @@ test "churn: a small region takes endless updates, deletes and inserts" {
         const n: i64 = @intCast(step);
         switch (random.random().uintLessThan(u32, 4)) {
             0 => {
-                const expected: transaction.Outcome = if (model[id] == null) .done else .duplicate_key;
+                const is_new = model[id] == null;
+                const expected: transaction.Outcome = if (is_new) .done else .duplicate_key;
                 try testing.expectEqual(expected, try bench.run(s, .insert, id, n));
                 if (model[id] == null) model[id] = n;
             },

@@ -1,8 +1,9 @@
 //! The engine of one process: its region, its place among the participants, its maintenance thread.
 //!
 //! One thread per process does what nobody should wait for: it recovers dead processes, moves
-//! `drained` when committers do not, publishes the epoch and the horizon, and drains the logs of orphaned
-//! slots. One process leads; the others look every `round_ns_idle` whether the leader lives.
+//! `drained` when committers do not, publishes the epoch and the horizon, and drains the logs of
+//! orphaned slots. One process leads; the others look every `round_ns_idle` whether the leader
+//! lives.
 //!
 //! Nothing in the protocol depends on the leader being alone: every step it takes may be taken by
 //! several at once. Leading only saves the others the work.

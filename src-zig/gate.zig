@@ -1,8 +1,8 @@
 //! The gate: one transaction asks the others not to start commits for a moment.
 //!
-//! The word names its holder, {slot + 1:16, sequence:48}. It is advice: whoever waits at it gives up after
-//! `lease_ns` of its own clock without a change of the word or of the holder's progress, and
-//! takes it away. So a dead or stopped holder costs each waiter one lease, once.
+//! The word names its holder, {slot + 1:16, sequence:48}. It is advice: whoever waits at it gives
+//! up after `lease_ns` of its own clock without a change of the word or of the holder's progress,
+//! and takes it away. So a dead or stopped holder costs each waiter one lease, once.
 
 const std = @import("std");
 const sync = @import("sync");

@@ -1,12 +1,13 @@
 //! Entering the rows of a table into an index that was added to it.
 //!
-//! The root is in the table's list already, in phase building, so writers that begin now keep the index.
-//! Those that began before are waited for, until they are decided. Then each row's latest
-//! version is entered. What is visible to a snapshot taken after that is either such a version, or was
-//! written by someone who kept the index. Older snapshots do not use it (`Root.ready_at`).
+//! The root is in the table's list already, in phase building, so writers that begin now keep the
+//! index. Those that began before are waited for, until they are decided. Then each row's latest
+//! version is entered. What is visible to a snapshot taken after that is either such a version, or
+//! was written by someone who kept the index. Older snapshots do not use it (`Root.ready_at`).
 //!
 //! Killed: the index stays in phase building. The lock byte of declarations is free, so whoever
-//! declares the table next knows that nobody builds, and builds again; entries that exist already stay.
+//! declares the table next knows that nobody builds, and builds again; entries that exist already
+//! stay.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -70,8 +71,8 @@ fn build(session: *Session, table: *const TableInfo, index: *const Index) Error!
     table_indexes.setPhase(region, index.root, .ready);
 }
 
-/// Waits until everyone who was installing before is decided. A writer that does not see the index has
-/// shown itself in its slot's word before it looked, so it is seen here.
+/// Waits until everyone who was installing before is decided. A writer that does not see the index
+/// has shown itself in its slot's word before it looked, so it is seen here.
 fn waitForWriters(session: *Session) void {
     const region = session.region;
     sync.everywhereFence();
@@ -151,8 +152,8 @@ fn hasNull(index: *const Index, row: @import("row.zig").RowRef) bool {
     return row.null_mask & index.mask != 0;
 }
 
-/// Counts the groups of indexes anew in whose change somebody was killed. Takes the gate, because the
-/// count is exact only while nobody writes. False if somebody did not come to rest.
+/// Counts the groups of indexes anew in whose change somebody was killed. Takes the gate, because
+/// the count is exact only while nobody writes. False if somebody did not come to rest.
 pub fn recount(session: *Session) bool {
     const region = session.region;
     if (!needsRecount(region)) return true;

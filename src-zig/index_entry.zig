@@ -1,9 +1,9 @@
 //! The life of index entries.
 //!
-//! There is one entry for each key that some version of a row has, shared by all versions that have it.
-//! A writer makes sure that the entry exists after its version is in the row's chain and before it takes
-//! its position. An entry goes when no version that any pin can need has its key: whoever drains a
-//! superseded version, or rolls one back, asks for that.
+//! There is one entry for each key that some version of a row has, shared by all versions that have
+//! it. A writer makes sure that the entry exists after its version is in the row's chain and before
+//! it takes its position. An entry goes when no version that any pin can need has its key: whoever
+//! drains a superseded version, or rolls one back, asks for that.
 //!
 //! Removal is a handshake with writers that want the same entry again:
 //!
@@ -14,16 +14,18 @@
 //!     found: dying(me) -> live
 //!     not found: dying(me) -> dead(me)
 //!
-//! At least one of the two sees the other (Dekker). `dying` carries the remover's slot: else a remover
-//! that was overtaken by a writer and by another remover would take that one's `dying` for its own
-//! and kill a live entry. `dead` is final; a writer that meets it takes the node out and makes a new one.
+//! At least one of the two sees the other (Dekker). `dying` carries the remover's slot: else a
+//! remover that was overtaken by a writer and by another remover would take that one's `dying` for
+//! its own and kill a live entry. `dead` is final; a writer that meets it takes the node out and
+//! makes a new one.
 //!
-//! The walk goes from the head, undecided versions included, down to the first version at or before the
-//! horizon: what stands below that no pin needs. Versions below it may be freed at any time, so what was
-//! read of one counts only if the horizon has not passed the version above it meanwhile.
+//! The walk goes from the head, undecided versions included, down to the first version at or before
+//! the horizon: what stands below that no pin needs. Versions below it may be freed at any time, so
+//! what was read of one counts only if the horizon has not passed the version above it meanwhile.
 //!
-//! Responsibility is written down before the effect, in an entry of the slot's log (kind `index_retire`,
-//! ts unfinished). Killed anywhere: readers treat dying as live and skip dead; recovery asks again.
+//! Responsibility is written down before the effect, in an entry of the slot's log (kind
+//! `index_retire`, ts unfinished). Killed anywhere: readers treat dying as live and skip dead;
+//! recovery asks again.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -109,7 +111,8 @@ pub const Entries = struct {
         return entries.ordered().find(entries.slot, &.entry(key, row), &place);
     }
 
-    /// The entry of the key that a version has, or 0. `at` may be 0, or a version that was never filled.
+    /// The entry of the key that a version has, or 0. `at` may be 0, or a version that was never
+    /// filled.
     pub fn findOf(entries: Entries, at: RelPtr, row: RelPtr) RelPtr {
         if (at == 0) return 0;
         const version = versionAt(entries.region, at);
@@ -119,9 +122,9 @@ pub const Entries = struct {
         return entries.findKey(key.slice(), row);
     }
 
-    /// Undoes an `index` entry of a transaction that is rolled back, whose version `at` has left the
-    /// chain, or never came into it (0: there is none). Leaves the entry as nothing, or as a finished
-    /// `index_retire`. Can be repeated.
+    /// Undoes an `index` entry of a transaction that is rolled back, whose version `at` has left
+    /// the chain, or never came into it (0: there is none). Leaves the entry as nothing, or as a
+    /// finished `index_retire`. Can be repeated.
     pub fn undo(entries: Entries, entry: *Entry, at: RelPtr) void {
         const region = entries.region;
         const own = if (entry.block != 0 and
@@ -156,8 +159,8 @@ pub const Entries = struct {
         entries.removeUnneeded(entry);
     }
 
-    /// Removes the node of an `index_retire` entry with ts unfinished, unless some version needs it.
-    /// Afterwards the entry is nothing, or names when the node may be freed. Can be repeated.
+    /// Removes the node of an `index_retire` entry with ts unfinished, unless some version needs
+    /// it. Afterwards the entry is nothing, or names when the node may be freed. Can be repeated.
     pub fn removeUnneeded(entries: Entries, entry: *Entry) void {
         const region = entries.region;
         const node = ordered_index.nodeAt(region, entry.block);
@@ -203,7 +206,8 @@ pub const Entries = struct {
         const horizon = &region.control.shared.horizon;
         const last = horizon.load(.acquire);
         var at = head.version;
-        // The position of the version above; what stands below may be freed once the horizon is there.
+        // The position of the version above; what stands below may be freed once the horizon is
+        // there.
         var above: Position = std.math.maxInt(Position);
         while (at != 0) {
             var copy: Version = undefined;

@@ -1,7 +1,7 @@
 //! The keys of secondary indexes: bytes whose order is the order of the values.
 //!
-//! A key is the columns of the index, one behind the other, and then the primary key of the row, so that
-//! comparing bytes gives the order (columns, primary key), in which no two rows are equal.
+//! A key is the columns of the index, one behind the other, and then the primary key of the row, so
+//! that comparing bytes gives the order (columns, primary key), in which no two rows are equal.
 //!
 //!     int32, int64         big endian, sign bit flipped
 //!     float64, timestamp   big endian, sign bit flipped, or all bits if it was set; -0 is 0
@@ -9,9 +9,10 @@
 //!     text, bytes          the bytes, 0 written as 00 ff, then 00 00
 //!     nullable columns     a byte before: 0 for a value, 1 for null, so that nulls sort last
 //!
-//! No encoding is the beginning of another one of the same columns: two keys differ within the shorter
-//! one. The columns are cut to `columns_size_max` bytes. An index whose columns may be longer keeps rows
-//! with equal beginnings in primary key order, and does not promise the order of its columns.
+//! No encoding is the beginning of another one of the same columns: two keys differ within the
+//! shorter one. The columns are cut to `columns_size_max` bytes. An index whose columns may be
+//! longer keeps rows with equal beginnings in primary key order, and does not promise the order of
+//! its columns.
 
 const std = @import("std");
 const limits = @import("limits.zig");
@@ -64,8 +65,8 @@ pub const Part = extern struct {
     }
 };
 
-/// How the keys of one index are made. Stands in the region, so that whoever cleans up after others needs
-/// nothing else.
+/// How the keys of one index are made. Stands in the region, so that whoever cleans up after others
+/// needs nothing else.
 pub const Layout = extern struct {
     parts: [column_count_max]Part,
     primary: Part,
@@ -144,8 +145,8 @@ pub const Key = struct {
         return key.bytes[0..key.size];
     }
 
-    /// Encodes what a row has in the columns of an index. The row's memory may change meanwhile; then
-    /// the key is nonsense, and no more than that.
+    /// Encodes what a row has in the columns of an index. The row's memory may change meanwhile;
+    /// then the key is nonsense, and no more than that.
     pub fn encode(key: *Key, layout: *const Layout, row: RowRef) void {
         var writer: Writer = .{ .bytes = key.bytes[0..columns_size_max] };
         key.has_null = false;
@@ -374,11 +375,15 @@ fn encodeSample(key: *Key, table: *const TableInfo, layout: *const Layout, sampl
 test "Key.encode: bytes are in the order of values, nulls last, then the primary key" {
     const table = try testTable();
     const base: Sample = .{ .id = "a", .i = 0, .l = 0, .f = 0, .s = "", .b = false };
+    const inf = std.math.inf(f64);
+    const texts = [_]?[]const u8{
+        "", "\x00", "\x00\x00", "\x00\x01", "a", "a\x00", "a\x00b", "aa", "b", "\xff", null,
+    };
     const ordered = .{
         .{ 1, "i", [_]?i32{ std.math.minInt(i32), -1, 0, 1, std.math.maxInt(i32), null } },
         .{ 2, "l", [_]i64{ std.math.minInt(i64), -1, 0, 1, std.math.maxInt(i64) } },
-        .{ 3, "f", [_]?f64{ -std.math.inf(f64), -1.5, -1e-300, 0, 1e-300, 2, std.math.inf(f64), null } },
-        .{ 4, "s", [_]?[]const u8{ "", "\x00", "\x00\x00", "\x00\x01", "a", "a\x00", "a\x00b", "aa", "b", "\xff", null } },
+        .{ 3, "f", [_]?f64{ -inf, -1.5, -1e-300, 0, 1e-300, 2, inf, null } },
+        .{ 4, "s", texts },
         .{ 5, "b", [_]bool{ false, true } },
     };
     inline for (ordered) |case| {

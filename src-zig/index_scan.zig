@@ -1,12 +1,13 @@
 //! Rows by an index: an interval of it in either direction, or some of its keys.
 //!
-//! The rows are those that a view shows. An entry leads to a row; the row's visible version decides: it
-//! must have the very key of the entry. A row has one visible version, that has one key, and an entry
-//! of a key and row exists once, so each row comes once.
+//! The rows are those that a view shows. An entry leads to a row; the row's visible version
+//! decides: it must have the very key of the entry. A row has one visible version, that has one
+//! key, and an entry of a key and row exists once, so each row comes once.
 //!
-//! Rows with equal columns come in ascending primary key order in both directions. The caller is pinned
-//! from before the view's position was read until the scan is given up: entries that were linked
-//! before then, which are all that the view needs, are passed even while others take entries out.
+//! Rows with equal columns come in ascending primary key order in both directions. The caller is
+//! pinned from before the view's position was read until the scan is given up: entries that were
+//! linked before then, which are all that the view needs, are passed even while others take entries
+//! out.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -266,7 +267,8 @@ pub const Scan = struct {
             const node = ordered_index.nodeAt(scan.region, entry);
             const row = version_module.nodeAt(scan.region, node.row);
             const head = Head.from(row.head.raw);
-            if (head.version != 0) @prefetch(version_module.versionAt(scan.region, head.version), .{});
+            if (head.version == 0) continue;
+            @prefetch(version_module.versionAt(scan.region, head.version), .{});
         }
     }
 

@@ -3,9 +3,9 @@
 //!     log entries, nodes -> head swap -> entries ensured | position | unique keys checked
 //!
 //! The log entries stand before the head swap, because from then on a remover may see the new
-//! version and leave an entry to us. The entries are ensured after it, because a remover that does not see
-//! the version must see that we want the entry. Nodes are written before it, so that nothing that can
-//! fail comes after it.
+//! version and leave an entry to us. The entries are ensured after it, because a remover that does
+//! not see the version must see that we want the entry. Nodes are written before it, so that
+//! nothing that can fail comes after it.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -201,9 +201,9 @@ pub fn drop(installer: *Installer) void {
     prepared.nodes = 0;
 }
 
-/// Whether every unique key that the transaction has written is its row's alone at `position`. Waits for
-/// undecided transactions before that. Of two that write the same key the one with the larger position
-/// sees the other's entry, because entries come before positions.
+/// Whether every unique key that the transaction has written is its row's alone at `position`.
+/// Waits for undecided transactions before that. Of two that write the same key the one with the
+/// larger position sees the other's entry, because entries come before positions.
 pub fn areUnique(installer: *const Installer, position: Position) bool {
     const region = installer.session.region;
     const prepared = &installer.indexes;

@@ -1,8 +1,8 @@
 //! Proof that nothing is lost: every block in use is reachable from a row or named by a log.
 //!
 //! `verify` takes the gate, so that no commit starts, and waits until nobody is inside one. Then it
-//! marks what the buckets and the logs reach and compares the marks with the state words. If somebody
-//! does not come to rest in time, what it finds is not proof, and the report says so.
+//! marks what the buckets and the logs reach and compares the marks with the state words. If
+//! somebody does not come to rest in time, what it finds is not proof, and the report says so.
 //!
 //! What it reads may be corrupt. It follows no granule that does not lie at the start of a block of
 //! the expected kind, and no chain further than there are blocks.
@@ -270,7 +270,9 @@ const Check = struct {
             }
             before = at;
             if (check.kindAt(node.row) == null) {
-                try check.problem("index entry {d} names granule {d} as its row", .{ at, node.row });
+                try check.problem("index entry {d} names granule {d} as its row", .{
+                    at, node.row,
+                });
             } else if (check.isOfLatest(ordered.root, node)) needed += 1;
         }
         if (!check.report.quiescent) return;
@@ -375,7 +377,7 @@ const Check = struct {
                 if (check.marks.bits.isSet(granule - check.marks.first)) continue;
                 if (!check.report.quiescent) continue;
                 check.report.leaks += 1;
-                try check.problem("the {t} block {d} of table {d} is in use and nothing names it", .{
+                try check.problem("nothing names the {t} block {d} of table {d}, yet it is used", .{
                     kind.class, granule, kind.table,
                 });
                 check.report.contradictions -= 1;

@@ -1,7 +1,7 @@
 //! The diagrams of README.md in this directory against the declarations that they show.
 //!
-//! A diagram is a fenced block whose info string is `text NAME`. Each row starts with an offset, and
-//! each bar after that stands at the first byte of a cell, at 11 characters for a byte.
+//! A diagram is a fenced block whose info string is `text NAME`. Each row starts with an offset,
+//! and each bar after that stands at the first byte of a cell, at 11 characters for a byte.
 
 const std = @import("std");
 const catalogue = @import("catalogue.zig");

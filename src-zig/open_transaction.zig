@@ -1,17 +1,17 @@
-//! A transaction of several statements: one snapshot, a private write buffer, and a list of what was
-//! read.
+//! A transaction of several statements: one snapshot, a private write buffer, and a list of what
+//! was read.
 //!
 //! Nothing shared is touched before `commit` except the slot's pin. Reads see the snapshot with the
-//! buffer laid over it. `commit` installs the buffered rows in the one global order, takes a position E,
-//! and asks whether every row, every absence and every query that was read is at E what it was at the
-//! snapshot. If so, the transaction has read exactly the state that the positions before E made, and the
-//! order of positions is a serial order, which respects real time.
+//! buffer laid over it. `commit` installs the buffered rows in the one global order, takes a
+//! position E, and asks whether every row, every absence and every query that was read is at E what
+//! it was at the snapshot. If so, the transaction has read exactly the state that the positions
+//! before E made, and the order of positions is a serial order, which respects real time.
 //!
-//! (Optimistic concurrency control with backward validation: Kung and Robinson 1981; the commit order from
-//! one log position as in Hyder; visibility as in Hekaton.)
+//! (Optimistic concurrency control with backward validation: Kung and Robinson 1981; the commit
+//! order from one log position as in Hyder; visibility as in Hekaton.)
 //!
-//! A read-only transaction keeps no list and validates nothing: the positions up to its snapshot are a
-//! prefix of the serial order.
+//! A read-only transaction keeps no list and validates nothing: the positions up to its snapshot
+//! are a prefix of the serial order.
 //!
 //! Killed anywhere before `commit`: the slot and its pin are all that is left. In `commit`: see
 //! `transaction.zig`.
@@ -183,8 +183,8 @@ pub const OpenTransaction = struct {
         return kept;
     }
 
-    /// Buffers one write. Only outcomes that do not depend on others: done, duplicate_key, not_found
-    /// and the refusals of expressions.
+    /// Buffers one write. Only outcomes that do not depend on others: done, duplicate_key,
+    /// not_found and the refusals of expressions.
     pub fn write(self: *OpenTransaction, one: *const transaction.Write) Error!Outcome {
         if (self.options.read_only) return error.ReadOnly;
         const known = self.buffer.find(one.key);
@@ -233,7 +233,8 @@ pub const OpenTransaction = struct {
                 image = row_merge.merge(one.table, base.?, patch, one.mask, scratch);
                 mask = one.mask;
                 if (one.operation == .apply) {
-                    mask = row_merge.apply(one.table, &image, scratch, one.expressions) catch |err| {
+                    const changes = one.expressions;
+                    mask = row_merge.apply(one.table, &image, scratch, changes) catch |err| {
                         return switch (err) {
                             error.TypeMismatch => .type_mismatch,
                             error.OutOfRange => .out_of_range,

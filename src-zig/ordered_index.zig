@@ -1,28 +1,29 @@
 //! The ordered index: a skip list of entries in shared memory.
 //!
 //! An entry is a node that holds the whole encoded key (columns and primary key, see
-//! `index_key.zig`), the row's node, a state, and its tower of links. The order is (key, row), in which
-//! no two entries are equal. Level 0 is the truth; the levels above are shortcuts, and an entry may
-//! stand on fewer of them than its tower has.
+//! `index_key.zig`), the row's node, a state, and its tower of links. The order is (key, row), in
+//! which no two entries are equal. Level 0 is the truth; the levels above are shortcuts, and an
+//! entry may stand on fewer of them than its tower has.
 //!
-//! (Pugh 1990; the marked links are Harris 2001 and Michael 2002; Fraser 2003 for the removal top down.)
+//! (Pugh 1990; the marked links are Harris 2001 and Michael 2002; Fraser 2003 for the removal top
+//! down.)
 //!
 //! Invariants:
 //!
 //!   * key, row, height and table of a node do not change while it is linked
 //!   * a marked link does not change; a node is unlinked only from a link that is not marked
 //!   * links are marked from the top down, and only those of nodes that are dead
-//!   * a node is `building` until its creator has linked the whole tower; it is not made dead before
-//!     that, so no level can be linked after the node was retired
-//!   * `distinct` counts the groups of equal columns among the nodes linked at level 0: each link and
-//!     unlink there is one compare-and-swap, at which both neighbours are known
+//!   * a node is `building` until its creator has linked the whole tower; it is not made dead
+//!     before that, so no level can be linked after the node was retired
+//!   * `distinct` counts the groups of equal columns among the nodes linked at level 0: each link
+//!     and unlink there is one compare-and-swap, at which both neighbours are known
 //!
-//! Readers are pinned and never help. Writers unlink marked nodes that they meet; only the one that made
-//! a node dead retires it (`index_entry.zig`).
+//! Readers are pinned and never help. Writers unlink marked nodes that they meet; only the one that
+//! made a node dead retires it (`index_entry.zig`).
 //!
-//! Killed while linking: the tower stays short, or the node was never linked; the creator's log entry
-//! tells. Killed while unlinking: the next search goes on. Killed between a swap at level 0 and the
-//! change of `distinct`: the slot's `index_change` names the index, and it is counted anew.
+//! Killed while linking: the tower stays short, or the node was never linked; the creator's log
+//! entry tells. Killed while unlinking: the next search goes on. Killed between a swap at level 0
+//! and the change of `distinct`: the slot's `index_change` names the index, and it is counted anew.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -79,7 +80,7 @@ pub const Node = extern struct {
     }
 
     pub inline fn links(node: *const Node) [*]Shm(u64) {
-        const bytes: [*]u8 = @constCast(@ptrCast(node));
+        const bytes: [*]u8 = @ptrCast(@constCast(node));
         return @ptrCast(@alignCast(bytes + @sizeOf(Node)));
     }
 
@@ -175,7 +176,10 @@ pub const Probe = struct {
     fn of(bytes: []const u8, row: RelPtr, side: index_key.Side) Probe {
         const mask: u64 = if (bytes.len >= 8)
             std.math.maxInt(u64)
-        else if (bytes.len == 0) 0 else ~(@as(u64, std.math.maxInt(u64)) >> @intCast(8 * bytes.len));
+        else if (bytes.len == 0)
+            0
+        else
+            ~(@as(u64, std.math.maxInt(u64)) >> @intCast(8 * bytes.len));
         const prefix = index_key.prefixOf(bytes);
         return .{ .bytes = bytes, .prefix = prefix, .mask = mask, .row = row, .side = side };
     }
@@ -305,8 +309,8 @@ pub const OrderedIndex = struct {
         return true;
     }
 
-    /// Links a node that is complete apart from its links, at level 0. False if the place has changed:
-    /// search again.
+    /// Links a node that is complete apart from its links, at level 0. False if the place has
+    /// changed: search again.
     pub fn link0(index: OrderedIndex, slot: u32, granule: RelPtr, place: *const Place) bool {
         const node = nodeAt(index.region, granule);
         node.links()[0].store(Link.to(place.after[0]).bits(), .release);
@@ -327,8 +331,8 @@ pub const OrderedIndex = struct {
         const node = nodeAt(index.region, granule);
         for (1..node.height) |level| {
             while (true) {
-                // An equal node that stands here is dead and on its way out. Linked before it, we would
-                // hide it from the search that takes it out.
+                // An equal node that stands here is dead and on its way out. Linked before it, we
+                // would hide it from the search that takes it out.
                 const follower = place.after[level];
                 if (follower != 0 and probe.order(nodeAt(index.region, follower)) == .eq) {
                     _ = index.find(slot, probe, place);
@@ -368,7 +372,8 @@ pub const OrderedIndex = struct {
         }
     }
 
-    /// The first entry that is not before the probe, or 0. Passes marked nodes. The caller is pinned.
+    /// The first entry that is not before the probe, or 0. Passes marked nodes. The caller is
+    /// pinned.
     pub fn seek(index: OrderedIndex, probe: *const Probe) RelPtr {
         return index.descend(probe, 0, null);
     }

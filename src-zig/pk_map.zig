@@ -64,9 +64,9 @@ pub inline fn bucketOf(region: *const Region, hash: u64) *Shm(u32) {
     return &region.buckets[@intCast(hash & region.bucket_mask)];
 }
 
-/// The three loads of a look-up depend on each other, and each is likely to miss the cache. Someone with
-/// many keys calls these for keys further and further ahead, so that the misses overlap. Nothing here
-/// is more than a hint, but the caller is pinned, because nodes are read.
+/// The three loads of a look-up depend on each other, and each is likely to miss the cache. Someone
+/// with many keys calls these for keys further and further ahead, so that the misses overlap.
+/// Nothing here is more than a hint, but the caller is pinned, because nodes are read.
 pub const Ahead = struct {
     pub inline fn bucket(region: *const Region, key: Key) void {
         @prefetch(bucketOf(region, key.hash), .{});

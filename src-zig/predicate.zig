@@ -1,8 +1,9 @@
 //! Phantoms: was anything committed between a snapshot and a position that a query would have seen?
 //!
-//! Precision locking (Jordan, Banerjee and Batman 1981; HyPer's use of it for MVCC, Neumann et al. 2015): the
-//! ring lists what was committed after the snapshot, in order, so each version of each transaction is
-//! tested against the query's own filter, before image and after image. Writers pay nothing.
+//! Precision locking (Jordan, Banerjee and Batman 1981; HyPer's use of it for MVCC, Neumann et al.
+//! 2015): the ring lists what was committed after the snapshot, in order, so each version of each
+//! transaction is tested against the query's own filter, before image and after image. Writers pay
+//! nothing.
 //!
 //! The ring forgets. When positions of the window may have been lapped, `rescan` compares the whole
 //! table as of two snapshots, and the window starts anew.
@@ -58,8 +59,8 @@ pub const Finding = union(enum) {
     lost,
 };
 
-/// Tests what was committed at positions `from` < p < `until`. Waits for undecided ones. The caller has
-/// been pinned since before `from`.
+/// Tests what was committed at positions `from` < p < `until`. Waits for undecided ones. The caller
+/// has been pinned since before `from`.
 pub fn check(
     region: *const Region,
     predicates: []const Predicate,

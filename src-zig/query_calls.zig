@@ -167,7 +167,7 @@ pub fn next(connection: *Connection, number: u32) Error!bool {
     const query = connection.queries.open.items[at];
     errdefer closeAt(connection, at);
     if (query.session) |session| if (!session.resumePin()) {
-        connection.detail.set("its snapshot was given up, for its age or because memory ran out", .{});
+        connection.detail.set("its snapshot was given up, for its age or to free memory", .{});
         return error.SnapshotRevoked;
     };
     if (!try fill(connection, query)) {
@@ -235,7 +235,9 @@ fn begin(
             .transaction = inner,
         } },
         .full_scan => fullScan(region, table, view, inner),
-        .index_exact_match, .index_range_scan => try indexScan(connection, query, table, view, inner),
+        .index_exact_match,
+        .index_range_scan,
+        => try indexScan(connection, query, table, view, inner),
     };
 }
 

@@ -1,8 +1,8 @@
 //! Reading rows: the latest committed version, or the one a snapshot shows.
 //!
-//! A snapshot is one number S, a load of `next`. It shows every transaction whose position is at most
-//! S, decided or waited for. The caller is pinned the whole time; what a reader gets stays where
-//! it is until the pin goes.
+//! A snapshot is one number S, a load of `next`. It shows every transaction whose position is at
+//! most S, decided or waited for. The caller is pinned the whole time; what a reader gets stays
+//! where it is until the pin goes.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -113,8 +113,8 @@ pub fn find(
     return if (at == 0) null else try rowAt(region, table, at);
 }
 
-/// The nodes of a table that may hold a row, in the order of their blocks. Nodes never move, and a row
-/// that lives in a snapshot has one node that lives as long, so each row comes once.
+/// The nodes of a table that may hold a row, in the order of their blocks. Nodes never move, and a
+/// row that lives in a snapshot has one node that lives as long, so each row comes once.
 pub const Nodes = struct {
     region: *const Region,
     kind: u32,

@@ -1,8 +1,8 @@
 //! Recovery of a dead process.
 //!
-//! Whoever locks the dead process's byte has the exclusive right to recover it, and loses that right
-//! with its own death; then the next one starts again. So every step can be repeated: it reads the
-//! dead slot's word, its cell and its log, and makes true what they say.
+//! Whoever locks the dead process's byte has the exclusive right to recover it, and loses that
+//! right with its own death; then the next one starts again. So every step can be repeated: it
+//! reads the dead slot's word, its cell and its log, and makes true what they say.
 //!
 //!     installing, sequencing   kick, roll back
 //!     kicked                   roll back
@@ -12,9 +12,9 @@
 //! Then removals whose effect is unknown are finished, log chunks outside of the chain are freed,
 //! slabs go back, and the slot is free, or an orphan if its log holds entries that are not ripe.
 //!
-//! The dead slot's own pin stays until the end. It protects whatever the dead process could reach, and
-//! so whatever its recoverer reaches: a slot with work to finish is always pinned, because the pin
-//! goes last in life as well.
+//! The dead slot's own pin stays until the end. It protects whatever the dead process could reach,
+//! and so whatever its recoverer reaches: a slot with work to finish is always pinned, because the
+//! pin goes last in life as well.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -27,7 +27,7 @@ const ring = @import("commit_ring.zig");
 const index_entry = @import("index_entry.zig");
 const ordered_index = @import("ordered_index.zig");
 const table_indexes = @import("table_indexes.zig");
-const transaction = @import("transaction.zig");
+const settlement = @import("settlement.zig");
 const vacuum = @import("vacuum.zig");
 const session_module = @import("session.zig");
 const Region = region_module.Region;
@@ -36,8 +36,8 @@ const Position = version_module.Position;
 const versionAt = version_module.versionAt;
 const nodeAt = version_module.nodeAt;
 
-/// Recovers every slot that the process `index` of its present generation held. The caller holds the
-/// process's byte. Returns the slots recovered.
+/// Recovers every slot that the process `index` of its present generation held. The caller holds
+/// the process's byte. Returns the slots recovered.
 pub fn recoverProcess(region: *const Region, index: u32) u32 {
     const generation = region.processes[index].generation.load(.acquire);
     const claim = session_module.processClaim(index, generation);
@@ -79,7 +79,7 @@ fn finishIndexChange(region: *const Region, slot: *region_module.Slot) void {
 
 fn endTransaction(region: *const Region, slot_index: u32, log: *const slot_log.Log) void {
     const slot = &region.slots[slot_index];
-    const extent: transaction.Extent = .all(log);
+    const extent: settlement.Extent = .all(log);
     while (true) {
         const word = slot.word.load(.acquire);
         const slot_word = ring.SlotWord.from(word);
@@ -93,19 +93,19 @@ fn endTransaction(region: *const Region, slot_index: u32, log: *const slot_log.L
                 if (isCommitted(region, position, slot_index, slot_word.sequence, log)) |last| {
                     if (last != 0) ring.stampForeign(region, position, last);
                     const sequence = slot_word.sequence;
-                    transaction.settle(region, .recoverer, slot_index, sequence, extent, position);
+                    settlement.settle(region, .recoverer, slot_index, sequence, extent, position);
                 } else {
-                    transaction.rollback(region, slot_index, extent);
+                    settlement.rollback(region, slot_index, extent);
                 }
             },
-            .idle, .draining, .kicked, _ => transaction.rollback(region, slot_index, extent),
+            .idle, .draining, .kicked, _ => settlement.rollback(region, slot_index, extent),
         }
         return;
     }
 }
 
-/// The last version of the transaction at `position` if that is committed (0 if the ring has gone on
-/// and the drainer has stamped it), else null. Skips the cell if it is undecided.
+/// The last version of the transaction at `position` if that is committed (0 if the ring has gone
+/// on and the drainer has stamped it), else null. Skips the cell if it is undecided.
 fn isCommitted(
     region: *const Region,
     position: Position,
@@ -167,8 +167,8 @@ fn finishRemovals(region: *const Region, slot: u32, log: *const slot_log.Log) vo
     }
 }
 
-/// Asks again whether an index entry is needed. Its node is protected by the dead slot's pin, if it was
-/// not freed before that pin, and then the entry is done.
+/// Asks again whether an index entry is needed. Its node is protected by the dead slot's pin, if it
+/// was not freed before that pin, and then the entry is done.
 fn finishIndexRemoval(region: *const Region, slot: u32, entry: *slot_log.Entry) void {
     const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
     if (root != 0 and slabs.holds(region, entry.block, entry.generation)) {
@@ -180,8 +180,8 @@ fn finishIndexRemoval(region: *const Region, slot: u32, entry: *slot_log.Entry) 
     entry.ts.store(1, .release);
 }
 
-/// Frees the slot's chunks that were taken and never came into the chain, or were dropped from it and
-/// not freed. They may stand in slabs that the slot does not own any more.
+/// Frees the slot's chunks that were taken and never came into the chain, or were dropped from it
+/// and not freed. They may stand in slabs that the slot does not own any more.
 fn sweepChunks(region: *const Region, slot_index: u32, log: *const slot_log.Log) void {
     const kind: slabs.SlabKind = .of(.log_chunk, 0, slot_log.chunk_granules);
     const size = slabs.size_classes[kind.size];

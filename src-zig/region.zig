@@ -292,10 +292,10 @@ pub const layout_hash: u64 = blk: {
     const index_key = @import("index_key.zig");
     var hash: u64 = 0xcbf29ce484222325;
     for (.{
-        Header,         Offsets,              Control,         SharedLine,
-        LeaderLine,     MemoryLine,           CatalogueLine,   Process,
-        Slot,           SlabMeta,             version.Version, version.NodeHeader,
-        slot_log.Entry, slot_log.ChunkHeader, ordered_index.Node, ordered_index.Root,
+        Header,           Offsets,              Control,            SharedLine,
+        LeaderLine,       MemoryLine,           CatalogueLine,      Process,
+        Slot,             SlabMeta,             version.Version,    version.NodeHeader,
+        slot_log.Entry,   slot_log.ChunkHeader, ordered_index.Node, ordered_index.Root,
         index_key.Layout,
     }) |T| {
         hash = mixText(hash, @typeName(T));

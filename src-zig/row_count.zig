@@ -13,12 +13,12 @@ const Region = region_module.Region;
 
 const Word = packed struct(u64) { change: i32, marker: u32 };
 
-/// Who counts: the transaction itself, which knows that it did not do so before, or whoever finishes
-/// it after a kill.
+/// Who counts: the transaction itself, which knows that it did not do so before, or whoever
+/// finishes it after a kill.
 pub const Caller = enum { owner, recoverer };
 
-/// Adds `change` for the transaction `sequence` of `slot`, unless a recoverer finds it added. Call it
-/// with 0, too, when inserts and deletes cancel out.
+/// Adds `change` for the transaction `sequence` of `slot`, unless a recoverer finds it added. Call
+/// it with 0, too, when inserts and deletes cancel out.
 pub fn add(
     region: *const Region,
     caller: Caller,

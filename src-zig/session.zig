@@ -1,8 +1,8 @@
 //! A session: one process's hand on one transaction slot.
 //!
 //! A thread, or one open transaction, owns a slot for a while. The slot's log stays with the
-//! slot when the owner leaves: a slot whose log is not empty is left as an orphan, and whoever claims
-//! it next goes on where the log stands.
+//! slot when the owner leaves: a slot whose log is not empty is left as an orphan, and whoever
+//! claims it next goes on where the log stands.
 //!
 //! Pins. A pin says "nothing that was decided after epoch e may be recycled". Its word is
 //! 0 none | epoch << 2 | 1 idle in a transaction | epoch << 2 | 2 inside an operation | 3 revoked.
@@ -75,10 +75,11 @@ pub const Session = struct {
     operations: u32 = 0,
     /// 1 while somebody of this process uses the log and the pools: the thread that writes, or the
     /// maintenance thread that drains them meanwhile. Private to the process.
-    busy: std.atomic.Value(u32) = .init(0),
+    busy: sync.Shm(u32) = .init(0),
     random: std.Random.SplitMix64,
 
-    /// Takes a slot for the process that `claim` names. Prefers orphans, so that their logs move on.
+    /// Takes a slot for the process that `claim` names. Prefers orphans, so that their logs move
+    /// on.
     pub fn open(region: *const Region, gpa: std.mem.Allocator, claim: u64) Error!*Session {
         const index = claimOrphan(region, claim) orelse
             claimFree(region, claim) orelse return error.TooManyTransactions;
@@ -145,7 +146,7 @@ pub const Session = struct {
     }
 
     pub inline fn tryLock(session: *Session) bool {
-        return session.busy.cmpxchgStrong(0, 1, .acquire, .monotonic) == null;
+        return session.busy.cas(0, 1, .acquire, .monotonic) == null;
     }
 
     pub inline fn unlock(session: *Session) void {
@@ -179,8 +180,8 @@ pub const Session = struct {
     pub fn resumePin(session: *Session) bool {
         const expected = Pin.idle(session.epoch);
         const operating = Pin.operating(session.epoch);
-        const seen = session.slot.pin.cas(expected, operating, .seq_cst, .acquire) orelse return true;
-        return seen == operating;
+        const seen = session.slot.pin.cas(expected, operating, .seq_cst, .acquire);
+        return seen == null or seen.? == operating;
     }
 
     /// Makes sure that `append` cannot fail for `count` entries.

@@ -159,9 +159,9 @@ pub inline fn blockGranule(region: *const Region, slab: u32, size: SizeClass, in
 /// Frees a block if `generation` still holds it; does nothing if that happened before. The caller
 /// holds the one log entry that names the block.
 ///
-/// Only the low `tag_bits` of the generation count, because a head word has no room for more. The test
-/// is for entries that are drained twice, around a kill; then the block would have to be reused
-/// exactly 2^20 times in between.
+/// Only the low `tag_bits` of the generation count, because a head word has no room for more. The
+/// test is for entries that are drained twice, around a kill; then the block would have to be
+/// reused exactly 2^20 times in between.
 pub fn free(region: *const Region, granule: u32, generation: u32) void {
     const state = stateOf(region, granule);
     const word = state.load(.monotonic);
@@ -377,7 +377,8 @@ pub const Pool = struct {
         const region = allocator.region;
         const urgent = allocator.use_reserve or pool.kind.class == .log_chunk;
         const kept = if (urgent) 0 else reserveOf(region);
-        const found = takeUnused(region, allocator.owner, pool.kind, kept) catch |err| switch (err) {
+        const taken = takeUnused(region, allocator.owner, pool.kind, kept);
+        const found = taken catch |err| switch (err) {
             // No more memory to back a new slab; there may be free blocks in used ones.
             error.RegionFull => null,
             error.OutOfMemory => return err,

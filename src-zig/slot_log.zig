@@ -49,8 +49,8 @@ pub const Kind = enum(u16) {
     /// the entry again. `old`, if not 0, is the version below, whose own key in the index goes when
     /// the entry is ripe. `row` is the row's node.
     index = 7,
-    /// `block` is an index node that is dead, or may become so (ts unfinished); `old_generation` is the
-    /// number of the index. Done means that `block` is freed.
+    /// `block` is an index node that is dead, or may become so (ts unfinished); `old_generation` is
+    /// the number of the index. Done means that `block` is freed.
     index_retire = 8,
 };
 

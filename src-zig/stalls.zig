@@ -1,8 +1,9 @@
 //! Snapshots that are too old, and processes that do not come out of an operation.
 //!
-//! Both hold memory back and nothing else. Two settings of the region, off unless somebody sets them,
-//! bound how long: a resting snapshot is revoked, which costs its owner one error; a process that stays
-//! inside of one operation, or keeps views of rows, is killed, which frees everything it had.
+//! Both hold memory back and nothing else. Two settings of the region, off unless somebody sets
+//! them, bound how long: a resting snapshot is revoked, which costs its owner one error; a process
+//! that stays inside of one operation, or keeps views of rows, is killed, which frees everything it
+//! had.
 //!
 //! The leader measures by its own clock since it first saw a pin: no time stands in the region.
 
@@ -44,8 +45,8 @@ pub const Ages = struct {
     }
 };
 
-/// Kills the process that holds a slot, if it is the one that attached and in our own namespace. Its
-/// lock byte then says that it is dead, and recovery does the rest.
+/// Kills the process that holds a slot, if it is the one that attached and in our own namespace.
+/// Its lock byte then says that it is dead, and recovery does the rest.
 fn killOwner(region: *const Region, claim: u64) void {
     if (builtin.os.tag != .linux) return;
     if (claim == 0 or claim == session_module.orphan_claim) return;

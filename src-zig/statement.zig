@@ -71,8 +71,8 @@ fn attempt(session: *Session, one: *const Write) Error!Result {
     };
 }
 
-/// True if somebody holds the gate. Asked once more after the transaction shows in its slot: whoever
-/// takes the gate then waits for it, or it sees the gate here.
+/// True if somebody holds the gate. Asked once more after the transaction shows in its slot:
+/// whoever takes the gate then waits for it, or it sees the gate here.
 pub inline fn mustWait(session: *const Session) bool {
     return session.region.control.shared.gate.load(.acquire) != 0;
 }
@@ -111,8 +111,8 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     }
 }
 
-/// Writes rows one by one, each a transaction of its own, and stops at the first that is refused. The
-/// look-ups of the rows behind are started ahead. `failed` is the number of rows written.
+/// Writes rows one by one, each a transaction of its own, and stops at the first that is refused.
+/// The look-ups of the rows behind are started ahead. `failed` is the number of rows written.
 pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
     const region = session.region;
     session.lock();

@@ -174,7 +174,8 @@ pub inline fn copyOut(dst: [*]u8, src: [*]const u8, n: usize) void {
     for (0..n / 8) |i| to[i] = @atomicLoad(u64, &from[i], .monotonic);
 }
 
-/// A full barrier in every thread of every process, for one who looks seldom at what many write often.
+/// A full barrier in every thread of every process, for one who looks seldom at what many write
+/// often.
 pub fn everywhereFence() void {
     if (!is_linux) return fence();
     const global = 1; // MEMBARRIER_CMD_GLOBAL
@@ -184,8 +185,8 @@ pub fn everywhereFence() void {
     fence();
 }
 
-/// Like `copyOut`, from memory that may be freed meanwhile. The caller finds out afterwards, and then
-/// throws the copy away.
+/// Like `copyOut`, from memory that may be freed meanwhile. The caller finds out afterwards, and
+/// then throws the copy away.
 pub const copyRacing = copyOut;
 
 /// Tells the processor that this is a wait loop.

@@ -1,16 +1,16 @@
 //! Which secondary indexes a table has.
 //!
-//! The roots of a table's indexes are a list in the region: `control.catalogue.indexes[table]` names the
-//! first, each root the next. Roots are only added, at the end, by whoever holds the lock byte of
-//! declarations, and the catalogue's version is raised after that. A process keeps a private copy of the
-//! list and looks for more when the version has changed.
+//! The roots of a table's indexes are a list in the region: `control.catalogue.indexes[table]`
+//! names the first, each root the next. Roots are only added, at the end, by whoever holds the lock
+//! byte of declarations, and the catalogue's version is raised after that. A process keeps a
+//! private copy of the list and looks for more when the version has changed.
 //!
-//! A writer looks after it has shown in its slot's word that it installs. So whoever adds an index to a
-//! table with rows has to wait only for the writers that it sees in flight, and then enters
+//! A writer looks after it has shown in its slot's word that it installs. So whoever adds an index
+//! to a table with rows has to wait only for the writers that it sees in flight, and then enters
 //! what is there (`index_build.zig`).
 //!
-//! Roots stand in slabs of their own, whose state words stay "unused": what is in use follows from the
-//! lists. Killed before a root is named: the next declaration writes over it.
+//! Roots stand in slabs of their own, whose state words stay "unused": what is in use follows from
+//! the lists. Killed before a root is named: the next declaration writes over it.
 
 const std = @import("std");
 const sync = @import("sync");

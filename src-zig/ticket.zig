@@ -1,9 +1,9 @@
 //! Queues for hot rows: fairness, never safety.
 //!
-//! A table of {next:32, serving:32} words, one for each hash of a row. Whoever wants to be served takes
-//! the next number and waits for it; whoever is done moves `serving` on. A waiter that sees no change
-//! for `lease_ns` of its own clock moves it on itself, so a dead or stopped holder costs one lease,
-//! once. Two rows that share a word wait for each other, and that is all.
+//! A table of {next:32, serving:32} words, one for each hash of a row. Whoever wants to be served
+//! takes the next number and waits for it; whoever is done moves `serving` on. A waiter that sees
+//! no change for `lease_ns` of its own clock moves it on itself, so a dead or stopped holder costs
+//! one lease, once. Two rows that share a word wait for each other, and that is all.
 //!
 //! What protects a row is validation at commit. This only keeps losers from losing again and again.
 

@@ -26,15 +26,16 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
-const row_count = @import("row_count.zig");
 const index_entry = @import("index_entry.zig");
 const table_indexes = @import("table_indexes.zig");
 const index_writer = @import("index_writer.zig");
 const row_module = @import("row.zig");
+const row_write = @import("row_write.zig");
 const row_merge = @import("row_merge.zig");
 const table_info = @import("table_info.zig");
 const vacuum = @import("vacuum.zig");
 const session_module = @import("session.zig");
+const settlement = @import("settlement.zig");
 const waiting = @import("waiting.zig");
 const Region = region_module.Region;
 const Session = session_module.Session;
@@ -55,45 +56,15 @@ const assert = std.debug.assert;
 
 pub const Error = session_module.Error;
 
-pub const Operation = enum {
-    insert,
-    upsert,
-    update,
-    delete,
-    apply,
-    /// Deletes the row if there is one.
-    remove,
-};
+pub const Operation = row_write.Operation;
+pub const Write = row_write.Write;
+pub const Expected = row_write.Expected;
+pub const Outcome = row_write.Outcome;
+pub const keyOf = row_write.keyOf;
+pub const keyCell = row_write.keyCell;
 
-/// One row to write.
-pub const Write = struct {
-    table: *const TableInfo,
-    operation: Operation,
-    key: Key,
-    /// The whole row (insert, upsert) or the columns of `mask` (update).
-    image: RowRef = undefined,
-    mask: u64 = 0,
-    expressions: []const row_merge.Expression = &.{},
-    /// The version that this row must still have below ours, when the transaction has read it.
-    expected: Expected = .any,
-};
-
-pub const Expected = union(enum) { any, version: RelPtr };
-
-pub const Outcome = enum {
-    done,
-    duplicate_key,
-    not_found,
-    /// The row is not what the transaction has read.
-    conflict,
-    /// Another row has the value in a unique index.
-    unique_violation,
-    /// Somebody lost patience with us. Nothing of the attempt is left; try again.
-    kicked,
-    type_mismatch,
-    out_of_range,
-    not_a_number,
-};
+/// What a tombstone holds.
+const no_row: RowRef = .{ .payload = undefined, .null_mask = 0, .version = 0, .size = 0 };
 
 /// A transaction from its first installed row to its end.
 pub const Installer = struct {
@@ -114,7 +85,8 @@ pub const Installer = struct {
     const Prepared = struct { block: slabs.Block, entry: *Entry, pool: *slabs.Pool };
     const PreparedNode = struct { block: slabs.Block, entry: *Entry, pool: *slabs.Pool };
 
-    /// Pins and shows that a transaction runs. `state` is installing, or sequencing for a single row.
+    /// Pins and shows that a transaction runs. `state` is installing, or sequencing for a single
+    /// row.
     pub fn begin(session: *Session, state: ring.State) Installer {
         const word = ring.SlotWord.of(session.sequence, state);
         session.slot.word.store(word, .release);
@@ -229,7 +201,7 @@ pub const Installer = struct {
         const region = installer.session.region;
         const below: ?*Version = if (base == 0) null else versionAt(region, base);
         const lives = below != null and !below.?.isTombstone();
-        if (installer.refuse(write, base, lives)) |outcome| {
+        if (refuse(write, base, lives)) |outcome| {
             installer.discardVersion();
             return outcome;
         }
@@ -241,7 +213,7 @@ pub const Installer = struct {
             .upsert => if (write.mask != 0) {
                 dirty = write.mask;
             },
-            .delete, .remove => image = .{ .payload = undefined, .null_mask = 0, .version = 0, .size = 0 },
+            .delete, .remove => image = no_row,
             .update, .apply => {
                 const outcome = try installer.buildImage(write, below.?, &image, &dirty);
                 if (outcome != .done) {
@@ -289,8 +261,7 @@ pub const Installer = struct {
         return write.operation == .delete or write.operation == .remove;
     }
 
-    fn refuse(installer: *const Installer, write: *const Write, base: RelPtr, lives: bool) ?Outcome {
-        _ = installer;
+    fn refuse(write: *const Write, base: RelPtr, lives: bool) ?Outcome {
         switch (write.expected) {
             .any => {},
             .version => |expected| {
@@ -339,7 +310,8 @@ pub const Installer = struct {
         return .done;
     }
 
-    /// A block for the version, in use, named by an entry. Keeps the one of the last try if it fits.
+    /// A block for the version, in use, named by an entry. Keeps the one of the last try if it
+    /// fits.
     fn prepareVersion(
         installer: *Installer,
         write: *const Write,
@@ -569,12 +541,14 @@ pub const Installer = struct {
             if (below != 0) versionAt(region, below).xmax.store(position, .release);
             version.xmin.store(position, .release);
         }
-        settle(region, .owner, session.slot_index, session.sequence, installer.extent(), position);
+        const slot = session.slot_index;
+        const extent_now = installer.extent();
+        settlement.settle(region, .owner, slot, session.sequence, extent_now, position);
         session.slot.commits.store(session.slot.commits.raw +% 1, .monotonic);
-        end(session, installer.keeps_pin, installer.entries);
+        settlement.end(session, installer.keeps_pin, installer.entries);
     }
 
-    fn extent(installer: *const Installer) Extent {
+    fn extent(installer: *const Installer) settlement.Extent {
         return .{ .log = &installer.session.log, .count = installer.entries };
     }
 
@@ -584,12 +558,12 @@ pub const Installer = struct {
         installer.discardNode();
         installer.discardVersion();
         if (installer.entries > 0) {
-            rollback(session.region, session.slot_index, installer.extent());
+            settlement.rollback(session.region, session.slot_index, installer.extent());
         }
         if (installer.last != 0) {
             session.slot.aborts.store(session.slot.aborts.raw +% 1, .monotonic);
         }
-        end(session, installer.keeps_pin, installer.entries);
+        settlement.end(session, installer.keeps_pin, installer.entries);
     }
 };
 
@@ -605,253 +579,4 @@ pub const CommitOutcome = union(enum) { committed: Position, conflict, unique_vi
 fn awaitCell(region: *const Region, position: Position) void {
     var wait: waiting.Wait = .{};
     while (ring.drainedPosition(region) + ring.cellCount(region) < position) wait.drain(region);
-}
-
-/// The slot is idle again under the next sequence; then a little vacuum, then the pin goes.
-fn end(session: *Session, keeps_pin: bool, entries: u64) void {
-    session.sequence += 1;
-    session.slot.word.store(ring.SlotWord.of(session.sequence, .draining), .release);
-    // An index entry that goes leaves an entry of its own, so twice as many as were written keep up.
-    _ = vacuum.drain(session, @intCast(@min(2 * entries + 1, drain_max)));
-    session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
-    session.operations +%= 1;
-    const region = session.region;
-    if (session.operations % drain_interval == 0) _ = ring.drainDecided(region, 4 * drain_interval);
-    if (!keeps_pin) session.unpin();
-    if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
-    if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);
-}
-
-/// Log entries that a commit drains at the most.
-const drain_max = 4096;
-/// Commits between two rounds in which a committer drains the ring itself.
-const drain_interval = if (sync.sim) 1 << 30 else 64;
-/// Commits between two looks at all pins.
-const horizon_interval = if (sync.sim) 1 << 30 else 512;
-
-fn wakeDrainer(region: *const Region) void {
-    if (region.control.shared.drainer_sleeping.swap(0, .acq_rel) == 0) return;
-    _ = region.control.leader.wake.fetchAdd(1, .release);
-    sync.futexWake(&region.control.leader.wake, 1);
-}
-
-/// Which entries at the end of a log to look at. Those that are not of the running transaction are
-/// passed over, so "all" is always right; the living owner knows the number.
-pub const Extent = struct {
-    log: *const slot_log.Log,
-    count: u64,
-
-    pub fn all(log: *const slot_log.Log) Extent {
-        return .{ .log = log, .count = log.head - log.tail };
-    }
-
-    fn walk(extent: Extent) Running {
-        return .{ .walk = extent.log.backward(), .left = extent.count };
-    }
-
-    /// The running transaction's entries, newest first.
-    const Running = struct {
-        walk: slot_log.Log.Backward,
-        left: u64,
-
-        fn next(running: *Running) ?*Entry {
-            while (running.left > 0) {
-                running.left -= 1;
-                const entry = running.walk.next() orelse return null;
-                if (entry.ts.load(.monotonic) == slot_log.ts_running) return entry;
-            }
-            return null;
-        }
-    };
-};
-
-/// Marks the entries of a committed transaction as done and counts its rows. Its versions are
-/// stamped. Can be repeated: counting carries the sequence as a marker, and all of it happens
-/// before the first entry is marked.
-pub fn settle(
-    region: *const Region,
-    caller: row_count.Caller,
-    slot: u32,
-    sequence: u64,
-    extent: Extent,
-    position: Position,
-) void {
-    countRows(region, caller, slot, sequence, extent);
-    var running = extent.walk();
-    while (running.next()) |entry| {
-        switch (entry.kind) {
-            .insert, .node_new => entry.kind = .nop,
-            .update, .delete, .nop => {},
-            // The key of the version below goes when no pin needs it any more.
-            .index => if (entry.old == 0) {
-                entry.kind = .nop;
-            },
-            .node_retire, .version_retire, .index_retire => unreachable,
-        }
-        entry.ts.store(position, .release);
-    }
-}
-
-fn countRows(
-    region: *const Region,
-    caller: row_count.Caller,
-    slot: u32,
-    sequence: u64,
-    extent: Extent,
-) void {
-    var running = extent.walk();
-    var table: ?u16 = null;
-    var change: i32 = 0;
-    while (running.next()) |entry| {
-        const difference = rowDifference(region, entry) orelse continue;
-        if (table != null and table.? != entry.table) {
-            return countTables(region, caller, slot, sequence, extent);
-        }
-        table = entry.table;
-        change += difference;
-    }
-    const only = table orelse return;
-    row_count.add(region, caller, @intCast(only), slot, sequence, change);
-}
-
-fn countTables(
-    region: *const Region,
-    caller: row_count.Caller,
-    slot: u32,
-    sequence: u64,
-    extent: Extent,
-) void {
-    var sums: [limits.table_count_max]?i32 = @splat(null);
-    var running = extent.walk();
-    while (running.next()) |entry| {
-        const difference = rowDifference(region, entry) orelse continue;
-        if (entry.table < sums.len) sums[entry.table] = (sums[entry.table] orelse 0) + difference;
-    }
-    for (sums, 0..) |sum, table| {
-        const change = sum orelse continue;
-        row_count.add(region, caller, @intCast(table), slot, sequence, change);
-    }
-}
-
-/// +1 for a row that began to live, -1 for one that ended, null for no change.
-fn rowDifference(region: *const Region, entry: *const Entry) ?i32 {
-    switch (entry.kind) {
-        .insert, .update, .delete => {},
-        else => return null,
-    }
-    const flags = versionAt(region, entry.block).flags;
-    const began = flags & Flags.insert != 0;
-    const ended = flags & Flags.tombstone != 0;
-    if (began == ended) return null;
-    return if (began) 1 else -1;
-}
-
-/// Takes the versions of an undecided transaction off their rows and retires them. The caller owns
-/// the slot, or has the right to recover it; no cell of it can become committed. Can be repeated.
-pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
-    var running = extent.walk();
-    while (running.next()) |entry| {
-        switch (entry.kind) {
-            .update, .delete => unlinkUpdate(region, entry),
-            .insert => {
-                var older = running.walk;
-                unlinkInsert(region, slot, entry, older.next().?);
-            },
-            .nop, .node_new, .node_retire, .version_retire, .index, .index_retire => {},
-        }
-    }
-    undoIndexes(region, slot, extent);
-    sync.fence();
-    const ts = vacuum.retirePosition(region);
-    running = extent.walk();
-    while (running.next()) |entry| {
-        // A block that never came into use gets the very generation of the entry from the next owner
-        // of its slab, who must not find it retired.
-        const is_ours = entry.kind != .nop and
-            slabs.holds(region, entry.block, entry.generation);
-        if (!is_ours) entry.kind = .nop;
-        switch (entry.kind) {
-            .update, .delete => {
-                // A tombstone that we stood on may have been passed over by its own vacuum.
-                if (entry.old != 0 and !versionAt(region, entry.old).isTombstone()) entry.old = 0;
-                entry.kind = .version_retire;
-            },
-            .insert => {
-                entry.old = 0;
-                entry.kind = .version_retire;
-            },
-            .node_new => {
-                entry.old = 0;
-                entry.kind = .node_retire;
-            },
-            .nop, .node_retire, .version_retire, .index, .index_retire => {},
-        }
-        entry.ts.store(ts, .release);
-    }
-}
-
-/// Takes index entries back that nobody needs now that the versions have left their chains.
-fn undoIndexes(region: *const Region, slot: u32, extent: Extent) void {
-    var running = extent.walk();
-    var at: RelPtr = 0;
-    while (running.next()) |entry| {
-        switch (entry.kind) {
-            .insert, .update, .delete => {
-                const is_ours = slabs.holds(region, entry.block, entry.generation);
-                at = if (is_ours) entry.block else 0;
-            },
-            .index => {
-                const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
-                if (root == 0) {
-                    entry.kind = .nop; // only a corrupted region
-                    continue;
-                }
-                const entries: index_entry.Entries = .{ .region = region, .root = root, .slot = slot };
-                entries.undo(entry, at);
-            },
-            .nop, .node_new, .node_retire, .version_retire, .index_retire => {},
-        }
-    }
-}
-
-fn unlinkUpdate(region: *const Region, entry: *Entry) void {
-    if (!slabs.holds(region, entry.block, entry.generation)) return;
-    if (entry.old != 0 and entry.row != 0) {
-        // Fails if a later installer put its own version in our place: then we are off already.
-        const ours = Head.to(entry.block, entry.generation).bits();
-        const before = Head.to(entry.old, entry.old_generation).bits();
-        _ = nodeAt(region, entry.row).head.cas(ours, before, .acq_rel, .acquire);
-    }
-    versionAt(region, entry.block).xmin.store(Xmin.aborted, .release);
-}
-
-/// `companion` is the entry before: the new node, or an empty one when the node was there.
-fn unlinkInsert(region: *const Region, slot: u32, entry: *Entry, companion: *Entry) void {
-    if (!slabs.holds(region, entry.block, entry.generation)) return;
-    if (entry.row != 0 and companion.ts.load(.monotonic) == slot_log.ts_running) {
-        companion.block = entry.row;
-        companion.generation = slabs.generationOf(region, entry.row);
-        companion.old = 0;
-        companion.row = entry.row;
-        companion.kind = .node_retire;
-        sync.step();
-        const ours = Head.to(entry.block, entry.generation).bits();
-        const none = Head.none.bits(); // A new node, killed before it got its version.
-        const seen = nodeAt(region, entry.row).head.load(.acquire);
-        vacuum.finishRemoval(region, slot, companion, if (seen == none) none else ours);
-    }
-    versionAt(region, entry.block).xmin.store(Xmin.aborted, .release);
-}
-
-/// The key cell of a row image, without padding. The text length is clipped to the capacity.
-pub fn keyOf(table: *const TableInfo, payload: []const u8) Key {
-    const column = &table.columns[table.primary_key];
-    return Key.of(@intCast(table.id), keyCell(column, payload[column.offset..]));
-}
-
-/// The key cell that stands at the beginning of `bytes`.
-pub fn keyCell(column: *const table_info.ColumnInfo, bytes: []const u8) []const u8 {
-    if (column.kind != .text) return bytes[0..column.cell_size];
-    const length = std.mem.readInt(u16, bytes[0..2], .little);
-    return bytes[0 .. 2 + @as(usize, @min(length, column.capacity))];
 }

@@ -44,7 +44,7 @@ pub const Open = struct {
     pub fn enter(open: *Open) Error!void {
         open.inner.enter() catch |err| {
             if (err == error.SnapshotRevoked) open.connection.detail.set(
-                "its snapshot was given up, for its age or because memory ran out",
+                "its snapshot was given up, for its age or to free memory",
                 .{},
             );
             return err;
@@ -138,7 +138,8 @@ pub fn commit(connection: *Connection, number: u32) Error!void {
         .unique_violation => return error.UniqueViolation,
         .conflict => {
             const conflict = open.inner.conflict;
-            connection.transactions.last_conflict = if (conflict == .row) conflict.row.key.hash else 0;
+            const hash = if (conflict == .row) conflict.row.key.hash else 0;
+            connection.transactions.last_conflict = hash;
             describe(connection, conflict);
             return error.SerializationFailure;
         },

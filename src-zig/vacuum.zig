@@ -29,8 +29,8 @@ const Entry = slot_log.Entry;
 const versionAt = version_module.versionAt;
 const nodeAt = version_module.nodeAt;
 
-/// Publishes the decided prefix as the epoch and moves the horizon up to the oldest pin. Any process
-/// may call it at any time.
+/// Publishes the decided prefix as the epoch and moves the horizon up to the oldest pin. Any
+/// process may call it at any time.
 pub fn advanceHorizon(region: *const Region) void {
     const shared = &region.control.shared;
     const decided = if (sync.mutated(.epoch_from_next))
@@ -50,8 +50,8 @@ pub fn advanceHorizon(region: *const Region) void {
 /// Takes the pin of the oldest snapshot in which nothing runs, if it holds the horizon back. Its
 /// owner finds out at its next operation. False if there is none.
 ///
-/// No cooperation is needed: between operations nothing of a process stands on region memory, unless
-/// it has handed out views, and then its pin never rests.
+/// No cooperation is needed: between operations nothing of a process stands on region memory,
+/// unless it has handed out views, and then its pin never rests.
 pub fn revokeOldest(region: *const Region, except: u32) bool {
     const Pin = session_module.Pin;
     const decided = ring.drainedPosition(region);
@@ -90,8 +90,8 @@ pub fn retirePosition(region: *const Region) Position {
     return if (sync.mutated(.retire_without_plus_one)) drained else drained + 1;
 }
 
-/// Drains the log of a session that runs no transaction, unless somebody holds the gate: blocks must
-/// not move while `verify` counts them. A pin of this process protects the walk.
+/// Drains the log of a session that runs no transaction, unless somebody holds the gate: blocks
+/// must not move while `verify` counts them. A pin of this process protects the walk.
 pub fn drainResting(session: *Session, count: u32) u32 {
     if (session.log.isEmpty()) return 0;
     const word = &session.slot.word;
@@ -104,8 +104,8 @@ pub fn drainResting(session: *Session, count: u32) u32 {
     return drain(session, count);
 }
 
-/// Frees what the oldest ripe entries of the session's log name, at most `count` entries. The session
-/// is pinned and runs no transaction. Returns the entries passed.
+/// Frees what the oldest ripe entries of the session's log name, at most `count` entries. The
+/// session is pinned and runs no transaction. Returns the entries passed.
 pub fn drain(session: *Session, count: u32) u32 {
     const region = session.region;
     const horizon = region.control.shared.horizon.load(.acquire);

@@ -107,7 +107,8 @@ pub const WriteBuffer = struct {
         try buffer.journal.append(gpa, .{ .entry = entry, .before = entry.state() });
         const copy = try arena.alignedAlloc(u8, .@"8", image.size);
         @memcpy(copy, image.payload[0..image.size]);
-        const all = mask == 0 or (entry.counts and entry.mask == 0) or !entry.lives and entry.counts;
+        const was_all = entry.counts and (entry.mask == 0 or !entry.lives);
+        const all = mask == 0 or was_all;
         entry.mask = if (all) 0 else entry.mask | mask;
         entry.image = .{
             .payload = copy.ptr,
@@ -142,7 +143,10 @@ pub const WriteBuffer = struct {
     }
 
     /// What there is to install.
-    pub fn writes(buffer: *const WriteBuffer, arena: Allocator) Allocator.Error![]transaction.Write {
+    pub fn writes(
+        buffer: *const WriteBuffer,
+        arena: Allocator,
+    ) Allocator.Error![]transaction.Write {
         var list: std.ArrayList(transaction.Write) = .empty;
         for (buffer.entries.items) |entry| {
             if (!entry.counts) continue;

@@ -1,6 +1,7 @@
 /**
- * Processes of both runtimes run random transactions as fast as they can, and keep promises that only
- * serializable transactions keep. On libraries with a deliberate mistake each promise is broken.
+ * Processes of both runtimes run random transactions as fast as they can, and keep promises that
+ * only serializable transactions keep. On libraries with a deliberate mistake each promise is
+ * broken.
  */
 
 import assert from "node:assert/strict";

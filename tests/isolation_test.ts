@@ -2,7 +2,8 @@
  * Transactions are serializable: no anomaly by name, and no broken promise at full speed.
  *
  * The scenarios run in one process and across two of different runtimes. Then they run on libraries
- * that have a deliberate mistake, where each must fail: a test that nothing can fail proves nothing.
+ * that have a deliberate mistake, where each must fail: a test that nothing can fail proves
+ * nothing.
  */
 
 import assert from "node:assert/strict";

@@ -241,7 +241,9 @@ describe("tidy", () => {
   test("no Zig file is dead", () => {
     const live = reachable(zigRoots);
     report(
-      sources.filter(({ path }) => path.startsWith("src-zig/") && !live.has(path)).map((
+      sources.filter(({ path, language }) =>
+        language === "zig" && path.startsWith("src-zig/") && !live.has(path)
+      ).map((
         { path },
       ) => `${path}: no program or library imports it: import it or delete it`),
     );

@@ -28,8 +28,8 @@ const milesPerMinute = 8;
 const extraMinutes = 25;
 
 /**
- * Hours from UTC of the airports of a state, in winter. Where a state has two, the one of most of its
- * flights.
+ * Hours from UTC of the airports of a state, in winter. Where a state has two, the one of most of
+ * its flights.
  */
 const hoursFromUtc: ReadonlyMap<string, number> = new Map(
   ([

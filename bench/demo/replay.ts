@@ -1,6 +1,6 @@
 /**
- * What all processes of the demo agree on: the clock of the replay, who writes which flight, and how
- * they are told.
+ * What all processes of the demo agree on: the clock of the replay, who writes which flight, and
+ * how they are told.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 import process from "node:process";
 import type { Flight } from "./tables.ts";
 
-/** The first and the last moment of the replay: 6 o'clock in New York, 22 o'clock in Los Angeles. */
+/** The first and the last moment of the replay: 6 in New York, 22 in Los Angeles. */
 export const replayStart = Date.parse("2001-01-04T11:00:00Z");
 export const replayEnd = Date.parse("2001-01-05T06:00:00Z");
 

@@ -21,8 +21,8 @@ export class Screen {
   /**
    * Prints the block, over its last appearance if that is possible.
    *
-   * @param lines Its lines. On a terminal that is narrower they are cut, for a line that wraps would
-   * make the block higher than it is taken for.
+   * @param lines Its lines. On a terminal that is narrower they are cut, for a line that wraps
+   * would make the block higher than it is taken for.
    */
   show(lines: readonly string[]): void {
     const width = this.#live ? process.stdout.columns ?? 80 : Infinity;

@@ -61,7 +61,7 @@ for (;;) {
   await breathe();
 }
 
-/** Returns the flights of the other writer. Its last positions may be old, so all are written again. */
+/** Returns the flights of the other writer; positions may be old, so all are written again. */
 function inherit(at: number): Fleet {
   tell({ inherited: others.filter((flight) => flight.off_at <= at && flight.on_at > at).length });
   return new Fleet(others);

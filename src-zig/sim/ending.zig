@@ -47,7 +47,8 @@ fn settle() void {
     while (true) : (rounds += 1) {
         session.pin();
         var wait: engine.waiting.Wait = .{};
-        while (ring.drainedPosition(&fixture.region) < reader.snapshotNow(&fixture.region)) wait.drain(&fixture.region);
+        const region = &fixture.region;
+        while (ring.drainedPosition(region) < reader.snapshotNow(region)) wait.drain(region);
         session.unpin();
         vacuum.burnPosition(&fixture.region);
         session.pin();
@@ -81,7 +82,8 @@ fn drainLogs(mine: *Session) bool {
     }
     for (0..limits.slot_count) |i| {
         const slot: u32 = @intCast(i);
-        const orphan = Session.adopt(&fixture.region, fixture.allocator(), slot, fixture.claimOf(fixture.janitor)) catch
+        const claim = fixture.claimOf(fixture.janitor);
+        const orphan = Session.adopt(&fixture.region, fixture.allocator(), slot, claim) catch
             unreachable;
         if (!drainLog(orphan orelse continue)) empty = false;
         orphan.?.close();

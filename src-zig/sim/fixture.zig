@@ -95,8 +95,8 @@ fn addIndex() void {
     _ = indexes.current();
 }
 
-/// Sets all but one free block of each of a session's pools of rows aside. The others come back when
-/// the pool is empty and finds its slabs' free blocks again, with the ones freed meanwhile.
+/// Sets all but one free block of each of a session's pools of rows aside. The others come back
+/// when the pool is empty and finds its slabs' free blocks again, with the ones freed meanwhile.
 fn leaveFew(session: *Session) void {
     for (session.allocator.pools.items) |pool| {
         if (pool.kind.class != .version and pool.kind.class != .node) continue;

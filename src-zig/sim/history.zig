@@ -207,7 +207,9 @@ fn writeAll(writer: *std.Io.Writer, final: State) std.Io.Writer.Error!void {
     for (operations[0..count]) |*it| {
         try writer.print("{d}:{t}({d}", .{ it.fiber, it.kind, it.key });
         switch (it.kind) {
-            .insert, .upsert, .update, .add, .transfer, .decide => try writer.print(",{d}", .{it.value}),
+            .insert, .upsert, .update, .add, .transfer, .decide => {
+                try writer.print(",{d}", .{it.value});
+            },
             .delete, .get, .snapshot => {},
         }
         if (it.returned == Operation.never) {

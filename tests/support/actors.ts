@@ -1,7 +1,7 @@
 /**
- * Actors run statements one at a time when a test says so, each in any number of open transactions: in
- * this process, or in a child of either runtime. A test written for actors interleaves transactions the
- * same way every time, wherever they run.
+ * Actors run statements one at a time when a test says so, each in any number of open transactions:
+ * in this process, or in a child of either runtime. A test written for actors interleaves
+ * transactions the same way every time, wherever they run.
  *
  * @module
  */

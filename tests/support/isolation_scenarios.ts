@@ -1,8 +1,9 @@
 /**
- * The anomalies that serializable transactions must not have, each as one interleaving of statements.
+ * The anomalies that serializable transactions must not have, each as one interleaving of
+ * statements.
  *
- * Names and shapes are those of Adya (1999) and Fekete, O'Neil and O'Neil (2004). Each scenario throws
- * if the anomaly happens, and says which deliberate mistake in the engine brings it about.
+ * Names and shapes are those of Adya (1999) and Fekete, O'Neil and O'Neil (2004). Each scenario
+ * throws if the anomaly happens, and says which deliberate mistake in the engine brings it about.
  *
  * @module
  */

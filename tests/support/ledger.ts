@@ -1,5 +1,6 @@
 /**
- * Keeps book of what writers have acknowledged, and compares it with what is there when they are dead.
+ * Keeps book of what writers have acknowledged, and compares it with what is there when they are
+ * dead.
  *
  * @module
  */
@@ -141,7 +142,8 @@ export class Writer implements Disposable {
     assert.equal(
       laterDifference,
       "",
-      `${this.#name} acknowledged ${sure.done} operations of seed ${this.#seed}, but neither these ` +
+      `${this.#name} acknowledged ${sure.done} operations of seed ${this.#seed}, but neither ` +
+        `these ` +
         `(${difference}) nor one more (${laterDifference}) make what is there`,
     );
     this.completed += 1;

@@ -1,6 +1,6 @@
 /**
- * Endless random writes that are the same every time: a name and a seed decide each of them. So whoever
- * knows how many a process has done knows what must be in the database.
+ * Endless random writes that are the same every time: a name and a seed decide each of them. So
+ * whoever knows how many a process has done knows what must be in the database.
  *
  * @module
  */
