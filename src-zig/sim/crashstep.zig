@@ -94,7 +94,11 @@ const Line = struct {
         builder.setInt64(0, key);
         builder.setInt64(1, number);
         builder.setText(2, textOf(number)) catch unreachable;
-        line.expressions[0] = .{ .column = 1, .operation = .increment, .operand = @bitCast(number) };
+        line.expressions[0] = .{
+            .column = 1,
+            .operation = .increment,
+            .operand = @bitCast(number),
+        };
         line.write = .{
             .table = table,
             .operation = operation,
@@ -398,8 +402,8 @@ fn stepThrough(
 
 const tracing_refused = 77;
 
-/// Compares mappings. It runs once per instruction, so it must be as fast in a debug build as in any
-/// other; a loop in Zig is not.
+/// Compares mappings. It runs once per instruction, so it must be as fast in a debug build as in
+/// any other; a loop in Zig is not.
 fn isSame(a: []align(4096) const u8, b: []align(4096) const u8) bool {
     std.debug.assert(a.len == b.len and a.len % 8 == 0 and a.len > 0);
     var left = a.len / 8;
@@ -493,7 +497,11 @@ fn rowsAfter(bench: *Bench, operation: *const Operation) !Rows {
     @memcpy(scratch, shared);
     @memcpy(shared, saved);
     janitor_heap.reset();
-    var reader: Bench = .{ .region = .init(scratch.ptr), .table = bench.table, .session = undefined };
+    var reader: Bench = .{
+        .region = .init(scratch.ptr),
+        .table = bench.table,
+        .session = undefined,
+    };
     const claim = engine.session.processClaim(1, 1);
     const session = try Session.open(&reader.region, janitor_heap.allocator(), claim);
     return reader.rows(session);

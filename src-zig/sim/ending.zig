@@ -47,8 +47,8 @@ fn settle() void {
     while (true) : (rounds += 1) {
         session.pin();
         var wait: engine.waiting.Wait = .{};
-        const region = &fixture.region;
-        while (ring.drainedPosition(region) < reader.snapshotNow(region)) wait.drain(region);
+        const last = reader.snapshotNow(&fixture.region);
+        while (ring.drainedPosition(&fixture.region) < last) wait.drain(&fixture.region);
         session.unpin();
         vacuum.burnPosition(&fixture.region);
         session.pin();
@@ -82,9 +82,9 @@ fn drainLogs(mine: *Session) bool {
     }
     for (0..limits.slot_count) |i| {
         const slot: u32 = @intCast(i);
+        const gpa = fixture.allocator();
         const claim = fixture.claimOf(fixture.janitor);
-        const orphan = Session.adopt(&fixture.region, fixture.allocator(), slot, claim) catch
-            unreachable;
+        const orphan = Session.adopt(&fixture.region, gpa, slot, claim) catch unreachable;
         if (!drainLog(orphan orelse continue)) empty = false;
         orphan.?.close();
     }
@@ -145,7 +145,9 @@ fn checkIndexes(final: history.State) void {
         if (visible == 0) scheduler.fail("an entry has no row", .{});
         var key: engine.index_key.Key = undefined;
         key.encode(&ordered.root.keys, engine.index_entry.rowOf(&fixture.region, visible));
-        if (!std.mem.eql(u8, key.slice(), node.key())) scheduler.fail("an entry has an old key", .{});
+        if (!std.mem.eql(u8, key.slice(), node.key())) {
+            scheduler.fail("an entry has an old key", .{});
+        }
     }
     if (entries != rows) scheduler.fail("{d} rows have {d} entries", .{ rows, entries });
     const counted = ordered.root.distinct.raw;

@@ -20,7 +20,7 @@ const std = @import("std");
 const Fiber = @import("fiber.zig").Fiber;
 const StoreBuffer = @import("store_buffer.zig").StoreBuffer;
 const ByteLocks = @import("byte_locks.zig").ByteLocks;
-const Mutation = @import("mutation.zig").Mutation;
+const run_options = @import("run_options.zig");
 const Tape = @import("tape.zig").Tape;
 const chooser_module = @import("chooser.zig");
 const Chooser = chooser_module.Chooser;
@@ -41,45 +41,11 @@ const never = std.math.maxInt(u64);
 
 pub const Strategy = chooser_module.Strategy;
 
-/// `fiber` stops before its access number `access`, counted from 0.
-pub const Death = struct {
-    fiber: u8,
-    access: u32,
-    kind: enum { kill, freeze } = .kill,
-};
-
-/// Everything a run depends on.
-pub const Options = struct {
-    strategy: Strategy = .random,
-    seed: u64 = 1,
-    /// Priority strategy: number of places that a bug needs to be ordered at.
-    depth: u8 = 3,
-    /// Priority strategy: accesses of a typical run; the changes fall among them.
-    accesses_expected: u32 = 100,
-    /// Exhaustive strategy.
-    preemptions_max: u8 = 2,
-    /// Delay stores as an x86-64 processor may.
-    store_buffers: bool = false,
-    /// Make every word of a racing copy an access of its own.
-    split_copies: bool = false,
-    deaths: []const Death = &.{},
-    /// More accesses than this mean that nobody makes progress.
-    accesses_max: u32 = 20_000,
-    /// How long those who are waited for do not run when their waiter endures.
-    stall_ns: u64 = 3_000_000,
-    mutation: Mutation = .none,
-};
-
-pub const Outcome = enum { ok, stuck, failed };
-
-/// One fiber of a kernel: the code of one thread of one simulated process.
-pub const Thread = struct {
-    run: *const fn () void,
-    /// Fibers of one process die together and share byte locks. Null: a process of its own.
-    process: ?u8 = null,
-    /// Starts only when that fiber has finished or died.
-    after: ?u8 = null,
-};
+pub const Death = run_options.Death;
+pub const Options = run_options.Options;
+pub const Outcome = run_options.Outcome;
+pub const Thread = run_options.Thread;
+pub const Event = run_options.Event;
 
 const State = enum { unused, pending, ready, sleeping, frozen, done, dead };
 
@@ -99,16 +65,6 @@ const Task = struct {
     stalled_until: u64 = 0,
     futex: ?*const anyopaque = null,
     buffer: StoreBuffer = .{},
-};
-
-/// What one access did; for printing a run.
-pub const Event = struct {
-    task: u8,
-    operation: []const u8,
-    address: usize,
-    before: u64,
-    after: u64,
-    caller: usize,
 };
 
 pub var options: Options = .{};
