@@ -218,6 +218,8 @@ pub const Pool = struct {
     rotor: u32 = 0,
     /// Blocks that the slabs taken from others gave, averaged and in percent of a slab.
     recycled_percent: u32 = 100,
+    /// Where `isCrowded` looks.
+    random: u64,
 
     const Owned = struct {
         slab: u32,
@@ -289,12 +291,49 @@ pub const Pool = struct {
         pool.rescanOwned(allocator.region);
         if (pool.free_count > before) return;
         pool.dropEmpty(allocator);
-        const prefer_new = pool.recycled_percent < 12 and !allocator.isPressed();
-        if (prefer_new and try pool.takeNew(allocator)) return;
+        if (pool.recycled_percent < crowded_percent and !allocator.isPressed()) {
+            if (pool.isCrowded(allocator.region) and try pool.takeNew(allocator)) return;
+            pool.recycled_percent = 100;
+        }
         if (try pool.takeRecycled(allocator, false)) return;
         if (try pool.takeNew(allocator)) return;
         if (try pool.takeRecycled(allocator, true)) return;
         return error.RegionFull;
+    }
+
+    /// Slabs with fewer free blocks than this, in percent, are not worth the search.
+    const crowded_percent = 12;
+
+    /// Whether slabs of the kind are nearly full everywhere. Where the rotor is they may be so by
+    /// chance: right behind the rotor of another slot, which has just filled them. Looks at some at
+    /// random, and moves the rotor to the best of these.
+    ///
+    /// Without it two slots that update the same rows take new slabs now and then, for ever.
+    fn isCrowded(pool: *Pool, region: *const Region) bool {
+        const top = @min(region.control.memory.slab_top.load(.acquire), region.slab_count);
+        if (top == 0) return true;
+        const count = pool.sizeClass().count;
+        var looks: u32 = 0;
+        var free_sum: u32 = 0;
+        var best: u32 = 0;
+        for (0..128) |_| {
+            pool.random = pool.random *% 6364136223846793005 +% 1442695040888963407;
+            const slab: u32 = @intCast((pool.random >> 33) % top);
+            if (region.slab_metas[slab].kind.load(.monotonic) != pool.kind.bits()) continue;
+            var free_here: u32 = 0;
+            for (0..count) |index| {
+                const word = stateWord(region, slab, @intCast(index)).load(.monotonic);
+                if (!State.isUsed(word)) free_here += 1;
+            }
+            free_sum += free_here;
+            if (free_here > best) {
+                best = free_here;
+                pool.rotor = slab;
+            }
+            looks += 1;
+            if (looks == 8) break;
+        }
+        return free_sum * 100 < looks * count * crowded_percent or looks == 0;
     }
 
     fn rescanOwned(pool: *Pool, region: *const Region) void {
@@ -397,7 +436,7 @@ pub const Pool = struct {
             allocator.gpa.free(owned.free);
         }
         pool.slabs.deinit(allocator.gpa);
-        pool.* = .{ .kind = pool.kind };
+        pool.* = .{ .kind = pool.kind, .random = pool.random };
     }
 };
 
@@ -456,7 +495,11 @@ pub const Allocator = struct {
         const created = try allocator.gpa.create(Pool);
         errdefer allocator.gpa.destroy(created);
         // Different slots begin at different places, so that they do not meet at each slab.
-        created.* = .{ .kind = kind, .rotor = allocator.owner *% 2654435761 % 1024 };
+        created.* = .{
+            .kind = kind,
+            .rotor = allocator.owner *% 2654435761 % 1024,
+            .random = allocator.owner,
+        };
         try allocator.pools.append(allocator.gpa, created);
         return created;
     }
