@@ -71,6 +71,12 @@ const tools = [_]Tool{
         .engine = .included,
     },
     .{
+        .name = "bench-index",
+        .about = "Measure secondary indexes; add -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_index.zig",
+        .engine = .included,
+    },
+    .{
         .name = "bench-filter",
         .about = "Measure compiled filters; add -Doptimize=ReleaseSafe",
         .path = "src-zig/bench_filter.zig",

@@ -29,6 +29,7 @@ const runtimes = {
 const native = new Map([
   ["native", "bench-native"],
   ["native_filter", "bench-filter"],
+  ["native_index", "bench-index"],
   ["native_ingest", "bench-ingest"],
 ]);
 

@@ -20,6 +20,7 @@ const zigRoots = [
   "src-zig/sync_native.zig",
   "src-zig/abi_gen.zig",
   "src-zig/bench_filter.zig",
+  "src-zig/bench_index.zig",
   "src-zig/bench_ingest.zig",
   "src-zig/bench_native.zig",
   "src-zig/fuzz.zig",
