@@ -10,6 +10,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const index_build = @import("index_build.zig");
 const limits = @import("limits.zig");
 const region_module = @import("region.zig");
 const participants = @import("participants.zig");
@@ -29,6 +30,7 @@ pub const Error = session_module.Error || error{ThreadFailed};
 const round_ns_busy = 1 * std.time.ns_per_ms;
 /// Entries after which others may have a session back.
 const drain_at_once = 8192;
+const recount_pause_rounds = 1000;
 const round_ns_idle = 20 * std.time.ns_per_ms;
 
 /// For `Participant.attach`, before there is an engine.
@@ -51,6 +53,8 @@ pub const Engine = struct {
     stopping: Shm(u32) = .init(0),
     wait: waiting.Wait = .{},
     drained_before: u64 = 0,
+    /// Rounds until indexes are looked at again.
+    recount_pause: u32 = 0,
     /// Sessions of this process, apart from the maintenance one. Guarded by `mutex`.
     sessions: std.ArrayList(*Session) = .empty,
     mutex: ProcessMutex = .{},
@@ -175,6 +179,7 @@ pub const Engine = struct {
         vacuum.advanceHorizon(region);
         const waiting_logs = engine.drainOrphans();
         engine.drainOwn();
+        engine.recount();
         const drained = ring.drainedPosition(region);
         const moved = drained != engine.drained_before;
         engine.drained_before = drained;
@@ -184,6 +189,14 @@ pub const Engine = struct {
             return true;
         }
         return moved or drained != region.control.next.word.load(.acquire);
+    }
+
+    /// Counts the keys of indexes anew in whose change a process died. It stops the others for a moment,
+    /// so it is not tried again at once.
+    fn recount(engine: *Engine) void {
+        engine.recount_pause -|= 1;
+        if (engine.recount_pause > 0 or !index_build.needsRecount(engine.region)) return;
+        if (!index_build.recount(engine.maintenance)) engine.recount_pause = recount_pause_rounds;
     }
 
     fn drainRing(engine: *Engine) void {

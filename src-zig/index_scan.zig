@@ -67,7 +67,7 @@ pub const Scan = struct {
     phase: Phase = .start,
     /// Upwards: the entry to go on with. Downwards: the entry before which to go on, 0 at first.
     at: RelPtr = 0,
-    /// In phase `group`: its first entry.
+    /// In phase `group`: one of its entries.
     group: RelPtr = 0,
     /// Entries to visit, in the order of the result.
     batch: [batch_size]RelPtr = undefined,
@@ -221,7 +221,7 @@ pub const Scan = struct {
                 const node = ordered_index.nodeAt(scan.region, list[0]);
                 scan.at = scan.index.seek(&.bound(node.columns(), .before));
                 scan.phase = .group;
-                scan.group = scan.at;
+                scan.group = list[0];
                 return;
             }
         }
@@ -243,8 +243,7 @@ pub const Scan = struct {
     fn fillGroup(scan: *Scan) void {
         while (scan.batch_count < batch_size) {
             if (scan.at == 0 or !scan.sameColumns(scan.group, scan.at)) {
-                scan.at = scan.group;
-                scan.phase = .downwards;
+                scan.goBefore(scan.group);
                 return;
             }
             const node = ordered_index.nodeAt(scan.region, scan.at);
@@ -252,6 +251,17 @@ pub const Scan = struct {
             scan.push(scan.at);
             scan.at = scan.index.following(scan.at);
         }
+    }
+
+    /// Goes on downwards before everything that has the columns of `entry`, which may be gone.
+    fn goBefore(scan: *Scan, entry: RelPtr) void {
+        const columns = ordered_index.nodeAt(scan.region, entry).columns();
+        const high = &scan.access.high;
+        @memcpy(high.bytes[0..columns.len], columns);
+        high.size = @intCast(columns.len);
+        high.side = .before;
+        scan.at = 0;
+        scan.phase = .downwards;
     }
 
     fn sameColumns(scan: *const Scan, a: RelPtr, b: RelPtr) bool {
