@@ -328,7 +328,7 @@ export class Connection {
     return this.#library.aero_transaction_rollback_to(this.#id, transaction, savepoint);
   }
 
-  /** Locks the row of the key in the input buffer until the transaction ends. */
+  /** Queues for the row of the key in the input buffer. */
   transactionLock(transaction: number, table: number): number {
     return this.#library.aero_transaction_lock(this.#id, transaction, table);
   }

@@ -279,7 +279,10 @@ export class TransactionTable<C extends Columns = Columns> {
     return this.#handle.delete(this.#transaction, key);
   }
 
-  /** Keeps others from changing the row of `key` until the transaction ends. */
+  /**
+   * Queues for the row of `key` among all who ask for it, and keeps the place until the transaction
+   * ends, or for 20 ms while others wait. What protects the row is that a commit is checked.
+   */
   lockForUpdate(key: KeyOfColumns<C>): void {
     this.#checkWrite();
     this.#handle.lock(this.#transaction, key);

@@ -442,7 +442,7 @@ pub const Pool = struct {
 
 /// Slabs that only log chunks and deletes may take, so that a full region can be emptied.
 pub fn reserveOf(region: *const Region) u32 {
-    return @max(2, region.slab_count / 64);
+    return std.math.clamp(region.slab_count / 64, 2, 64);
 }
 
 /// Takes a slab that was never used and gives it a kind, or null if there is none.
@@ -463,8 +463,10 @@ pub fn takeUnused(region: *const Region, owner: u32, kind: SlabKind, kept: u32) 
         const meta = &region.slab_metas[slab];
         if (meta.kind.load(.acquire) != 0 or meta.owner.load(.acquire) != 0) continue;
         if (region.grow) |grow| {
-            const end = (@as(u64, region.slabs_first) + (@as(u64, slab) + 1) *
-                limits.slab_granules) * limits.granule_size;
+            // With the reserve, so that it is there when the file system is full.
+            const backed = @min(slab + 1 + kept, region.slab_count);
+            const end = (@as(u64, region.slabs_first) + @as(u64, backed) * limits.slab_granules) *
+                limits.granule_size;
             if (memory.committed.load(.acquire) < end) try grow(region.grow_context, end);
         }
         if (meta.owner.cas(0, owner, .acq_rel, .monotonic) != null) continue;

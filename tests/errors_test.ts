@@ -1,7 +1,14 @@
 /** Every code is reached by the mistake it stands for, or is said to be out of reach, and why. */
 
 import assert from "node:assert/strict";
-import { chmodSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { abiHash, Status } from "../lib/abi.ts";
@@ -23,12 +30,8 @@ import { Everything, Presence } from "./support/tables.ts";
 const outOfReach: Readonly<Partial<Record<ErrorCode, string>>> = {
   busy: "needs a process that is stopped while it holds the lock of the file",
   too_many_processes: "needs more processes than a test may start",
-  region_lost: "tested in Zig, where the file can be replaced at a chosen moment",
-  disk_full: "needs a full memory file system",
+  disk_full: "tests/full_disk_test.ts reaches it, where a file system may be mounted",
   unsupported_platform: "needs another operating system",
-  snapshot_revoked: "needs transactions that are kept open until memory is short",
-  unique_violation: "needs secondary indexes",
-  already_open: "the first opener decides, later ones do not disagree",
   internal: "is a bug",
 };
 
@@ -242,6 +245,21 @@ describe("writing", () => {
   });
 });
 
+describe("a unique index", () => {
+  test("refuses a second row with the value", () => {
+    const Seat = defineTable("Seat", {
+      id: t.text(8).primaryKey(),
+      passenger: t.text(16).nullable().unique(),
+    });
+    using store = new Store();
+    const seats = store.open({ tables: [Seat] }).table(Seat);
+    seats.insert({ id: "1A", passenger: "Ada" });
+    const second = () => seats.insert({ id: "1B", passenger: "Ada" });
+    expectCode("unique_violation", second, '"Seat"');
+    assert.equal(seats.has("1B"), false);
+  });
+});
+
 describe("searching", () => {
   test("points at the word at fault", () => {
     using store = new Store();
@@ -267,6 +285,27 @@ describe("searching", () => {
   });
 });
 
+describe("a region", () => {
+  test("that this process has open elsewhere is refused", () => {
+    using store = new Store();
+    store.open();
+    const elsewhere = () => store.open({ shmPath: store.root });
+    expectCode("already_open", elsewhere, store.root);
+  });
+
+  test("whose file was removed while others use it is not made anew", async () => {
+    using store = new Store();
+    using holder = new Child("bun", "holder.ts", {
+      directory: store.directory,
+      options: store.options,
+      transactions: 0,
+    });
+    await holder.next();
+    for (const name of readdirSync(store.shmPath)) unlinkSync(join(store.shmPath, name));
+    expectCode("region_lost", () => store.open(), store.directory);
+  });
+});
+
 describe("a transaction", () => {
   test("that read what another one changed cannot commit", () => {
     using store = new Store();
@@ -281,6 +320,18 @@ describe("a transaction", () => {
     first.commit();
     expectCode("serialization_failure", () => second.commit(), '"Presence"');
     assert.equal(db.table(Presence).get("B")?.visits, 1);
+  });
+
+  test("whose snapshot was given up fails", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence], maxSnapshotAgeMs: 1 });
+    using transaction = db.begin();
+    const deadline = Date.now() + 30_000;
+    while (db.stats().revokedSnapshots === 0 && Date.now() < deadline) {
+      db.table(Presence).upsert({ id: "A" });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expectCode("snapshot_revoked", () => transaction.table(Presence).has("A"), "snapshot");
   });
 
   test("beyond those that a region can have is refused", () => {
