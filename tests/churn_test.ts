@@ -38,8 +38,8 @@ function sample(db: Aerostore): Sample {
  * Checks that the second half of the rounds took little more than the first.
  *
  * A process that the system stops for a moment leaves what it has superseded to wait for it, while
- * the others go on: on a busy machine such moments are what decides the peak. A leak of one row in ten
- * would fill the region.
+ * the others go on: on a busy machine such moments are what decides the peak. A leak of one row in
+ * ten would fill the region.
  */
 function assertPlateau(samples: readonly Sample[]): void {
   const half = Math.floor(samples.length / 2);

@@ -69,7 +69,7 @@ export class Churner {
     }
   }
 
-  /** Lets others run, and waits while a reader keeps so much from reuse that the region might fill. */
+  /** Lets others run, and waits while readers keep so much that the region might fill. */
   async yield(): Promise<void> {
     do {
       await new Promise((resolve) => setTimeout(resolve, 0));
