@@ -1,7 +1,7 @@
 //! The simulator's command line.
 //!
 //!     sim list                     the kernels and what they check
-//!     sim quick [PREFIX]           every plan of every kernel; for continuous integration
+//!     sim quick [PREFIX [SEED]]    every plan of every kernel; for continuous integration
 //!     sim mutations [PREFIX]       every deliberate mistake must be caught
 //!     sim run KERNEL [options]     one kernel: --count runs, or one schedule again
 //!
@@ -47,7 +47,15 @@ pub fn main(init: std.process.Init) !u8 {
     _ = words.next();
     const command = words.next() orelse "quick";
     if (std.mem.eql(u8, command, "list")) return session.list();
-    if (std.mem.eql(u8, command, "quick")) return session.quick(words.next() orelse "");
+    if (std.mem.eql(u8, command, "quick")) {
+        const prefix = words.next() orelse "";
+        const seed = words.next() orelse "1";
+        session.first_seed = std.fmt.parseInt(u64, seed, 10) catch {
+            try session.out.print("sim quick: \"{s}\" is no seed\n", .{seed});
+            return 2;
+        };
+        return session.quick(prefix);
+    }
     if (std.mem.eql(u8, command, "mutations")) return session.mutations(words.next() orelse "");
     if (std.mem.eql(u8, command, "run")) {
         const arguments = arguments_module.parse(&words) catch |err| {
@@ -63,6 +71,8 @@ pub fn main(init: std.process.Init) !u8 {
 const Session = struct {
     out: *std.Io.Writer,
     io: std.Io,
+    /// Random plans count up from it. A fixed one makes continuous integration repeatable.
+    first_seed: u64 = 1,
     passed: u32 = 0,
     failed: u32 = 0,
 
@@ -106,7 +116,7 @@ const Session = struct {
 
     fn judge(session: *Session, kernel: *const Kernel, plan: Plan, mutation: sync.Mutation) !void {
         const start = std.Io.Clock.awake.now(session.io);
-        const report = explore_module.explore(kernel, plan, mutation, 1);
+        const report = explore_module.explore(kernel, plan, mutation, session.first_seed);
         const elapsed = start.durationTo(std.Io.Clock.awake.now(session.io));
         const seconds = @as(f64, @floatFromInt(elapsed.toNanoseconds())) / std.time.ns_per_s;
 
