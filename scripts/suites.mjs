@@ -93,7 +93,7 @@ const tests = [
   {
     name: "zig",
     about: "The engine's unit tests",
-    budgetSeconds: 300,
+    budgetSeconds: 400,
     level: "test",
     commands: [
       { tool: findZig, args: ["build", "test", "--summary", "all", "--test-timeout", "240s"] },
@@ -103,7 +103,7 @@ const tests = [
   {
     name: "zig-musl",
     about: "The engine's unit tests against the other C library",
-    budgetSeconds: 300,
+    budgetSeconds: 400,
     level: "ok",
     commands: [{ tool: node, args: [join("scripts", "cross_test.mjs"), "musl"] }],
     summary: plainSummary,
@@ -151,7 +151,7 @@ const tests = [
   {
     name: "bun",
     about: "The tests of the TypeScript face, on Bun",
-    budgetSeconds: 300,
+    budgetSeconds: 400,
     level: "test",
     commands: [{ tool: findBun, args: ["test"] }],
     summary: bunSummary,
@@ -159,7 +159,7 @@ const tests = [
   {
     name: "deno",
     about: "The tests of the TypeScript face, on Deno",
-    budgetSeconds: 300,
+    budgetSeconds: 400,
     level: "test",
     commands: [{ tool: findDeno, args: ["test", "--allow-all", "--no-check"] }],
     summary: denoSummary,

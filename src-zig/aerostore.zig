@@ -98,6 +98,7 @@ test {
     _ = @import("sort_order.zig");
     _ = @import("top_heap.zig");
     _ = @import("bench_filter.zig");
+    _ = @import("bench_index.zig");
     _ = @import("bench_ingest.zig");
     _ = @import("fuzz.zig");
     _ = @import("ingest.zig");

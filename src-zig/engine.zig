@@ -191,8 +191,8 @@ pub const Engine = struct {
         return moved or drained != region.control.next.word.load(.acquire);
     }
 
-    /// Counts the keys of indexes anew in whose change a process died. It stops the others for a moment,
-    /// so it is not tried again at once.
+    /// Counts the keys of indexes anew in whose change a process died. It stops the others for a
+    /// moment, so it is not tried again at once.
     fn recount(engine: *Engine) void {
         engine.recount_pause -|= 1;
         if (engine.recount_pause > 0 or !index_build.needsRecount(engine.region)) return;

@@ -103,7 +103,12 @@ pub const kernels = [_]Kernel{
         .indexed = true,
         .fibers = &.{
             .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
-            .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
+            .{ .steps = &.{
+                .{ .upsert = .{ 0, 5 } },
+                .{ .upsert = .{ 0, 7 } },
+                .maintain,
+                .maintain,
+            } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .{ .index_scan = false } } },
         },
         .plans = scenario.seeded,
@@ -133,7 +138,12 @@ pub const kernels = [_]Kernel{
         .rows = &.{ 5, 6 },
         .indexed = true,
         .fibers = &.{
-            .{ .steps = &.{ .{ .transfer = .{ 0, 1 } }, .maintain, .{ .transfer = .{ 1, 1 } }, .maintain } },
+            .{ .steps = &.{
+                .{ .transfer = .{ 0, 1 } },
+                .maintain,
+                .{ .transfer = .{ 1, 1 } },
+                .maintain,
+            } },
             .{ .steps = &.{ .{ .index_scan = false }, .maintain } },
             .{ .steps = &.{ .{ .index_scan = true }, .maintain } },
         },
@@ -154,7 +164,7 @@ pub const kernels = [_]Kernel{
     recovery("index.death_insert", "killed while it inserts a row with an entry", &.{5}, &.{
         .{ .insert = .{ 1, 5 } },
     }),
-    recovery("index.death_move", "killed while it moves an entry and removes the old one", &.{5}, &.{
+    recovery("index.death_move", "killed while it moves an entry and removes one", &.{5}, &.{
         .{ .upsert = .{ 0, 7 } }, .maintain, .maintain,
     }),
     recovery("index.death_delete", "killed while it deletes a row and its entry", &.{ 5, 5 }, &.{
