@@ -45,7 +45,7 @@ const catalogue = {
         default: "AP8=",
       },
     ],
-    indexes: [{ columns: [0, 1], unique: true }],
+    indexes: [{ id: 2, columns: [0, 1], unique: true }],
   }],
 };
 
@@ -57,7 +57,7 @@ test("parseCatalogue() gives tables with their columns, defaults and indexes", (
   assert.equal(table.columns[0]?.default, -(2n ** 63n));
   assert.deepEqual(table.columns[2]?.default, Uint8Array.of(0, 255));
   assert.equal(table.columns[1]?.default, undefined);
-  assert.deepEqual(table.indexes, [{ columns: [0, 1], unique: true }]);
+  assert.deepEqual(table.indexes, [{ id: 2, columns: [0, 1], unique: true }]);
   assert.equal(table.columnsByName.get("raw"), table.columns[2]);
 });
 
