@@ -237,6 +237,7 @@ pub const OrderedIndex = struct {
             while (level > 0) {
                 level -= 1;
                 var link = Link.from(links[level].load(.acquire));
+                prefetchBelow(region, links, level);
                 while (true) {
                     if (link.marked) continue :retry;
                     if (link.node == 0 or link.node == known) break;
@@ -394,6 +395,7 @@ pub const OrderedIndex = struct {
         while (level > 0) {
             level -= 1;
             var next = Link.from(links[level].load(.acquire)).node;
+            prefetchBelow(region, links, level);
             while (next != 0 and next != known) {
                 const node = nodeAt(region, next);
                 if (probe.order(node) != .lt) break;
