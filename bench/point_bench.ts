@@ -187,19 +187,22 @@ class SqliteStore implements Store {
   }
 }
 
-const portionSize = 1_000;
+/** Rows that one call of `upsertMany` writes. */
+const batchSize = 1_000;
+/** Rows that are touched one by one while the clock runs: it counts in microseconds. */
+const portionSize = 10_000;
 const hotCount = 1_000;
 
-/** Portions enough to leave every cache, or few for rows that stay in them. */
+/** Rows enough to leave every cache, or few that stay in them. */
 const places = [
-  { name: "random rows", portions: 200, among: Infinity },
-  { name: `${hotCount} hot rows`, portions: 10, among: hotCount },
+  { name: "random rows", rows: 200_000, among: Infinity },
+  { name: `${hotCount} hot rows`, rows: 20_000, among: hotCount },
 ];
 
 function tasks({ rows, tiny }: Settings): Task<Store>[] {
-  return places.flatMap(({ name, portions, among }) => {
+  return places.flatMap(({ name, rows: touched, among }) => {
     const limit = Math.min(rows, among);
-    const count = tiny ? 2 : portions;
+    const count = tiny ? 2 * portionSize : touched;
     const reading = (
       title: string,
       read: (store: Store, keys: readonly string[]) => number,
@@ -208,21 +211,22 @@ function tasks({ rows, tiny }: Settings): Task<Store>[] {
       item: "row",
       items: portionSize,
       prepare: (store) => {
-        const keys = new Portions(count, portionSize, limit, keyOf);
+        const keys = new Portions(count / portionSize, portionSize, limit, keyOf);
         return () => read(store, keys.next());
       },
     });
     const writing = (
       title: string,
+      size: number,
       method: (store: Store) => ((rows: readonly Position[]) => void) | undefined,
     ): Task<Store> => ({
       title: `${title}, ${name}`,
       item: "row",
-      items: portionSize,
+      items: size,
       prepare: (store) => {
         const write = method(store);
         if (write === undefined) return undefined;
-        const chosen = new Portions(count, portionSize, limit, positionOf);
+        const chosen = new Portions(count / size, size, limit, positionOf);
         let first = true;
         return () => {
           const portion = chosen.next();
@@ -237,9 +241,9 @@ function tasks({ rows, tiny }: Settings): Task<Store>[] {
       reading("get an object of 8 fields", (store, keys) => store.get(keys)),
       reading("two fields of a view in a transaction", (store, keys) => store.readTwo(keys)),
       reading("has", (store, keys) => store.has(keys)),
-      writing("upsert", (store) => store.upsert),
-      writing("upsertMany of 1000, atomic: false", (store) => store.upsertEach),
-      writing("upsertMany of 1000, one transaction", (store) => store.upsertAll),
+      writing("upsert", portionSize, (store) => store.upsert),
+      writing("upsertMany of 1000, atomic: false", batchSize, (store) => store.upsertEach),
+      writing("upsertMany of 1000, one transaction", batchSize, (store) => store.upsertAll),
     ];
   });
 }
