@@ -46,6 +46,11 @@ pub const Prepared = struct {
     nodes: u64 = 0,
     /// Tables with unique indexes that the transaction has written to.
     unique_count: u8 = 0,
+};
+
+/// The rest of it stands in the session: an installer is made for every single-row write, and
+/// filling a kilobyte each time would cost a quarter of the write.
+pub const Scratch = struct {
     entries: [count_max]*Entry = undefined,
     unique_tables: [limits.table_count_max]*const TableInfo = undefined,
 };
@@ -88,6 +93,7 @@ pub fn prepare(
     image: ?RowRef,
 ) transaction.Error!void {
     const prepared = &installer.indexes;
+    const entries = &installer.session.index_scratch.entries;
     const id: u8 = @intCast(table.id);
     var left = mask;
     while (left != 0) : (left &= left - 1) {
@@ -97,8 +103,8 @@ pub fn prepare(
             try prepareNode(installer, id, &indexes[i], row);
             prepared.nodes |= bit;
         } else {
-            prepared.entries[i] = installer.log(.index, id, 0, 0);
-            prepared.entries[i].old_generation = indexes[i].number;
+            entries[i] = installer.log(.index, id, 0, 0);
+            entries[i].old_generation = indexes[i].number;
         }
         prepared.mask |= bit;
     }
@@ -110,7 +116,8 @@ fn prepareNode(
     index: *const Index,
     row: RowRef,
 ) transaction.Error!void {
-    installer.indexes.entries[index.number] = try newNode(installer.session, table, index, row);
+    const session = installer.session;
+    session.index_scratch.entries[index.number] = try newNode(session, table, index, row);
     installer.entries += 1;
 }
 
@@ -150,7 +157,7 @@ pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
     const prepared = &installer.indexes;
     var left = prepared.mask;
     while (left != 0) : (left &= left - 1) {
-        const entry = prepared.entries[@ctz(left)];
+        const entry = installer.session.index_scratch.entries[@ctz(left)];
         entry.old = old;
         entry.row = node;
         if (entry.block == 0) continue;
@@ -170,19 +177,21 @@ pub fn ensure(installer: *Installer, table: *const TableInfo, indexes: []const I
             .root = indexes[i].root,
             .slot = installer.session.slot_index,
         };
-        entries.ensure(prepared.entries[i]);
+        entries.ensure(installer.session.index_scratch.entries[i]);
     }
-    noteUnique(prepared, table, indexes);
+    noteUnique(installer, table, indexes);
     prepared.mask = 0;
     prepared.nodes = 0;
 }
 
-fn noteUnique(prepared: *Prepared, table: *const TableInfo, indexes: []const Index) void {
+fn noteUnique(installer: *Installer, table: *const TableInfo, indexes: []const Index) void {
+    const prepared = &installer.indexes;
+    const tables = &installer.session.index_scratch.unique_tables;
     for (indexes) |*index| {
         if (index.unique) break;
     } else return;
-    for (prepared.unique_tables[0..prepared.unique_count]) |known| if (known == table) return;
-    prepared.unique_tables[prepared.unique_count] = table;
+    for (tables[0..prepared.unique_count]) |known| if (known == table) return;
+    tables[prepared.unique_count] = table;
     prepared.unique_count += 1;
 }
 
@@ -193,7 +202,7 @@ pub fn drop(installer: *Installer) void {
     var left = prepared.mask;
     while (left != 0) : (left &= left - 1) {
         const i: u6 = @intCast(@ctz(left));
-        const entry = prepared.entries[i];
+        const entry = installer.session.index_scratch.entries[i];
         if (entry.block != 0) slabs.free(region, entry.block, entry.generation);
         entry.kind = .nop;
     }
@@ -208,10 +217,11 @@ pub fn areUnique(installer: *const Installer, position: Position) bool {
     const region = installer.session.region;
     const prepared = &installer.indexes;
     if (prepared.unique_count == 0) return true;
+    const tables = &installer.session.index_scratch.unique_tables;
     var at = installer.last;
     while (at != 0) {
         const version = versionAt(region, at);
-        for (prepared.unique_tables[0..prepared.unique_count]) |table| {
+        for (tables[0..prepared.unique_count]) |table| {
             if (table.id != version.table or version.isTombstone()) continue;
             for (table_indexes.of(table)) |*index| {
                 if (!index.unique or index.phase(region) == .none) continue;

@@ -23,6 +23,7 @@ const region_module = @import("region.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
+const index_writer = @import("index_writer.zig");
 const Region = region_module.Region;
 const Slot = region_module.Slot;
 const Log = slot_log.Log;
@@ -70,6 +71,8 @@ pub const Session = struct {
     chunk_pool: *slabs.Pool,
     /// Memory in which an update builds the new image of a row.
     image: []align(8) u8 = &.{},
+    /// What the running transaction prepares for indexes.
+    index_scratch: index_writer.Scratch = .{},
     epoch: u64 = 0,
     clean_commits: u32 = 0,
     operations: u32 = 0,
