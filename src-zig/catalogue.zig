@@ -254,7 +254,11 @@ pub const Catalogue = struct {
         for (wanted) |index| {
             for (table_indexes.of(&stored.table)) |*known| {
                 const same = std.meta.eql(known.keys, index.keys) and known.unique == index.unique;
-                if (same and known.phase(region) != .none) break;
+                if (!same) continue;
+                if (known.phase(region) == .none) {
+                    table_indexes.setPhase(region, known.root, .emptying);
+                }
+                break;
             } else {
                 _ = try table_indexes.add(region, @intCast(stored.table.id), index);
                 table_indexes.announce(region);

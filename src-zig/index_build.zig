@@ -20,6 +20,7 @@ const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
+const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const statement = @import("statement.zig");
 const table_indexes = @import("table_indexes.zig");
@@ -44,6 +45,10 @@ pub fn complete(session: *Session, table: *const TableInfo) Error!void {
     session.lock();
     defer session.unlock();
     for (table_indexes.of(table)) |*index| {
+        if (index.phase(session.region) == .emptying) {
+            try empty(session, index);
+            table_indexes.setPhase(session.region, index.root, .building);
+        }
         if (index.phase(session.region) != .building) continue;
         try build(session, table, index);
     }
@@ -64,6 +69,8 @@ fn build(session: *Session, table: *const TableInfo, index: *const Index) Error!
         session.unpin();
     }
     if (index.unique and !isUnique(session, index)) {
+        table_indexes.setPhase(region, index.root, .emptying);
+        try empty(session, index);
         table_indexes.setPhase(region, index.root, .none);
         return error.UniqueViolation;
     }
@@ -126,6 +133,37 @@ fn enterSome(
         entry.ts.store(1, .release);
     }
     return true;
+}
+
+/// Takes every entry out of an index that nobody keeps from now on.
+fn empty(session: *Session, index: *const Index) Error!void {
+    const region = session.region;
+    waitForWriters(session);
+    const ordered: ordered_index.OrderedIndex = .at(region, index.root);
+    const entries: index_entry.Entries = .{
+        .region = region,
+        .root = index.root,
+        .slot = session.slot_index,
+    };
+    while (true) {
+        try session.reserveLog(2);
+        session.pin();
+        defer session.unpin();
+        const node = ordered.following(0);
+        if (node == 0) return;
+        const entry = session.append(.{
+            .kind = .index_retire,
+            .table = @intCast(ordered.root.table),
+            .block = node,
+            .generation = slabs.generationOf(region, node),
+            .old = 0,
+            .old_generation = index.number,
+            .row = 0,
+            .ts = .init(slot_log.ts_unfinished),
+        });
+        entries.removeAnyway(entry);
+        _ = vacuum.drain(session, 4);
+    }
 }
 
 /// Whether no two rows have the same key. Writers see to what is written meanwhile.

@@ -187,6 +187,27 @@ pub const Entries = struct {
         entries.finish(entry);
     }
 
+    /// Removes the node of such an entry whether a version needs it or not.
+    pub fn removeAnyway(entries: Entries, entry: *Entry) void {
+        const node = ordered_index.nodeAt(entries.region, entry.block);
+        const dead = (State{ .phase = .dead, .slot = @intCast(entries.slot) }).bits();
+        while (true) {
+            const word = node.state.load(.acquire);
+            const state = State.from(word);
+            if (state.phase == .dead) {
+                entries.ordered().remove(entries.slot, entry.block);
+                return nothing(entry);
+            }
+            // Its creator was killed, or links the last levels; recovery or it itself ends that.
+            if (state.building) {
+                sync.yield();
+                continue;
+            }
+            if (node.state.cas(word, dead, .acq_rel, .acquire) == null) break;
+        }
+        entries.finish(entry);
+    }
+
     fn nothing(entry: *Entry) void {
         entry.kind = .nop;
         entry.ts.store(1, .release);

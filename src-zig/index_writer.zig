@@ -78,7 +78,7 @@ pub fn concerned(
             .replace => |it| it.dirty & index.mask != 0 and
                 !index.keys.isSame(it.below, image),
         };
-        if (!differs or index.phase(region) == .none) continue;
+        if (!differs or !index.phase(region).isKept()) continue;
         mask |= @as(u64, 1) << @intCast(i);
     }
     return mask;
@@ -224,7 +224,7 @@ pub fn areUnique(installer: *const Installer, position: Position) bool {
         for (tables[0..prepared.unique_count]) |table| {
             if (table.id != version.table or version.isTombstone()) continue;
             for (table_indexes.of(table)) |*index| {
-                if (!index.unique or index.phase(region) == .none) continue;
+                if (!index.unique or !index.phase(region).isKept()) continue;
                 const is_new = version.flags & Flags.insert != 0;
                 if (!is_new and version.dirty & index.mask == 0) continue;
                 if (!isAlone(installer, index, at, position)) return false;

@@ -122,7 +122,14 @@ pub const Root = extern struct {
         /// Writers keep it, queries do not use it: not all old rows are in.
         building = 1,
         ready = 2,
+        /// Given up; its entries go. Then it is `none`, and may be built again.
+        emptying = 3,
         _,
+
+        /// Whether writers keep it.
+        pub fn isKept(phase: Phase) bool {
+            return phase == .building or phase == .ready;
+        }
     };
 
     pub const flag_unique: u8 = 1;

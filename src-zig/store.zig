@@ -191,7 +191,8 @@ pub const Store = struct {
     fn buildIndexes(store: *Store, id: u32, detail: *Detail) Error!void {
         const schema = try store.catalogue.table(id);
         for (table_indexes.of(&schema.table)) |*index| {
-            if (index.phase(&store.file.region) == .building) break;
+            const phase = index.phase(&store.file.region);
+            if (phase == .building or phase == .emptying) break;
         } else return;
         const session = try store.engine.openSession();
         defer store.engine.closeSession(session);

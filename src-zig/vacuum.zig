@@ -158,7 +158,8 @@ pub fn drain(session: *Session, count: u32) u32 {
 fn removeOldEntry(session: *Session, entry: *Entry) bool {
     const region = session.region;
     // Whoever holds the gate may be counting what stands in an index.
-    if (region.control.shared.gate.load(.acquire) != 0) return false;
+    const gate = region.control.shared.gate.load(.acquire);
+    if (gate != 0 and gate >> 48 != session.slot_index + 1) return false;
     const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
     if (root == 0 or entry.old == 0) return true;
     const entries: index_entry.Entries = .{

@@ -179,6 +179,12 @@ test("an index that a declaration adds is built from the rows that are there", (
   );
   const Unique = defineTable("T", { ...columns, b: t.bool().unique() });
   assert.throws(() => store.open({ tables: [Unique] }), { code: "unique_violation" });
+  assert.throws(() => store.open({ tables: [Unique] }), { code: "unique_violation" });
+  assert.deepEqual(after.verify().problems, []);
+  for (const row of all.slice(2)) table.delete(row.id);
+  for (const [i, row] of all.slice(0, 2).entries()) table.update(row.id, { b: i === 0 });
+  const unique = store.open({ tables: [Unique] }).table(Unique);
+  assert.throws(() => unique.update(all[0]?.id ?? 0, { b: false }), { code: "unique_violation" });
   assert.deepEqual(after.verify().problems, []);
 });
 
