@@ -234,6 +234,7 @@ fn onFault(signal: std.posix.SIG) callconv(.c) void {
 
 test {
     _ = sync;
+    _ = arguments_module;
     for (&kernels) |*kernel| {
         for (kernel.plans) |plan| {
             var small = plan;
