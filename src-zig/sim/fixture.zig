@@ -75,12 +75,18 @@ pub fn reset(options: Options) void {
         const n = value orelse continue;
         assert(actions.write(sessions[0].?, .insert, @intCast(key), n).outcome == .done);
     }
-    sessions[0].?.pin();
-    _ = ring.drainDecided(&region, ring.cellCount(&region));
-    sessions[0].?.unpin();
-    engine.vacuum.advanceHorizon(&region);
+    ripen();
     if (options.scarce) for (sessions[0..sessions_count]) |session| leaveFew(session.?);
     scheduler.setProcess(scheduler.process_outside);
+}
+
+/// Drains the ring and moves the horizon, so that what was superseded so far may be freed.
+pub fn ripen() void {
+    const session = sessions[0].?;
+    session.pin();
+    _ = ring.drainDecided(&region, ring.cellCount(&region));
+    session.unpin();
+    engine.vacuum.advanceHorizon(&region);
 }
 
 /// An index on the number of the row, which all processes know already.

@@ -44,12 +44,17 @@ pub const Fiber = struct {
     after: ?u8 = null,
 };
 
+pub const Earlier = struct { fiber: u8, step: Step };
+
 pub const Scenario = struct {
     name: []const u8,
     about: []const u8,
     /// Values of the rows 0, 1, ... that exist before.
     rows: []const ?i64 = &.{},
     fibers: []const Fiber,
+    /// What the fibers' sessions did one after the other before the run. All of it is ripe for
+    /// vacuum then, and none of it is freed.
+    before: []const Earlier = &.{},
     cells_log2: u6 = 3,
     buckets_log2: u6 = 0,
     indexed: bool = false,
@@ -81,6 +86,13 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
                 .watch_freed = scenario.watch_freed,
                 .scarce = scenario.scarce,
             });
+            if (scenario.before.len == 0) return;
+            for (scenario.before) |earlier| {
+                scheduler.actAs(earlier.fiber);
+                perform(earlier.step);
+            }
+            fixture.ripen();
+            scheduler.setProcess(scheduler.process_outside);
         }
     };
     return .{

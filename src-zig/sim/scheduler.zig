@@ -130,6 +130,13 @@ pub fn setProcess(process: u8) void {
     outside_process = process;
 }
 
+/// Code outside fibers acts as fiber `i` and its process from now on.
+pub fn actAs(i: u8) void {
+    assert(!running and i < fibers_max);
+    current = i;
+    outside_process = i;
+}
+
 pub fn currentProcess() u8 {
     return if (running) tasks[current].process else outside_process;
 }

@@ -112,9 +112,31 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .{ .index_scan = false } } },
         },
         .plans = scenario.seeded,
+    }),
+    kernel(.{
+        .name = "index.two_removers",
+        .about = "two logs name one old entry, and a writer wants it back",
+        .rows = &.{5},
+        .indexed = true,
+        .before = &.{
+            .{ .fiber = 0, .step = .{ .upsert = .{ 0, 7 } } },
+            .{ .fiber = 1, .step = .{ .upsert = .{ 0, 5 } } },
+            .{ .fiber = 1, .step = .{ .upsert = .{ 0, 7 } } },
+        },
+        .fibers = &.{
+            .{ .steps = &.{.maintain} },
+            .{ .steps = &.{.maintain} },
+            .{ .steps = &.{.{ .upsert = .{ 0, 5 } }} },
+        },
+        .plans = scenario.seeded,
         .catches = &.{.{
             .mutation = .untagged_dying,
-            .plan = .{ .strategy = .random, .runs_max = 3_000_000, .expect_finding = true },
+            .plan = .{
+                .strategy = .priority,
+                .depth = 4,
+                .runs_max = 1_000_000,
+                .expect_finding = true,
+            },
         }},
     }),
     kernel(.{
