@@ -210,6 +210,26 @@ pub fn snapshot() void {
     history.end(noted);
 }
 
+/// Reads all rows in a transaction that only reads, each in an operation of its own.
+pub fn look() void {
+    const noted = history.begin(.snapshot, 0, 0);
+    lookAround(noted) catch |err| scheduler.fail("a transaction fails with {t}", .{err});
+    history.end(noted);
+}
+
+fn lookAround(noted: *history.Operation) !void {
+    const options: engine.open_transaction.Options = .{ .read_only = true };
+    const open: *OpenTransaction = try .begin(fixture.current(), fixture.allocator(), options);
+    defer open.destroy();
+    for (&noted.seen, 0..) |*value, key| {
+        try open.enter();
+        var cell: [8]u8 = undefined;
+        const row = try open.get(&fixture.table, keyOf(@intCast(key), &cell));
+        value.* = if (row) |found| numbers(found).value else null;
+        open.leave();
+    }
+}
+
 /// Reads all rows as of one moment, by a scan.
 pub fn scan() void {
     const noted = history.begin(.snapshot, 0, 0);

@@ -26,6 +26,8 @@ pub const Step = union(enum) {
     decide: actions.Decision,
     get: u8,
     snapshot,
+    /// A transaction that reads all rows.
+    look,
     scan,
     heap_scan,
     /// Like `scan`, by the index, upwards or downwards.
@@ -125,6 +127,7 @@ fn perform(step: Step) void {
         .decide => |decision| actions.decide(decision),
         .get => |key| actions.get(key),
         .snapshot => actions.snapshot(),
+        .look => actions.look(),
         .scan => actions.scan(),
         .heap_scan => actions.heapScan(),
         .index_scan => |descending| actions.indexScan(descending),

@@ -77,6 +77,27 @@ pub const kernels = [_]Kernel{
         .plans = scenario.seeded,
     }),
     kernel(.{
+        .name = "isolation.look",
+        .about = "a transaction that only reads sees one moment, while vacuum goes on",
+        .rows = &.{ 100, 200 },
+        .scarce = true,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .transfer = .{ 0, 1 } }, .maintain } },
+            .{ .steps = &.{.look} },
+        },
+        .plans = scenario.long,
+        .catches = &.{
+            .{
+                .mutation = .moving_snapshot,
+                .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
+            },
+            .{
+                .mutation = .dirty_read,
+                .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
+            },
+        },
+    }),
+    kernel(.{
         .name = "isolation.lapped",
         .about = "more commits than the ring holds pass between a scan and its commit",
         .rows = &.{ 100, 200 },
