@@ -303,6 +303,16 @@ pub const OpenTransaction = struct {
         std.sort.pdq(transaction.Write, writes, {}, statement.before);
         self.session.lock();
         defer self.session.unlock();
+        const result = try self.install(writes);
+        if (result == .conflict) {
+            const slot = self.session.slot;
+            slot.conflicts.store(slot.conflicts.raw +% 1, .monotonic);
+        }
+        return result;
+    }
+
+    /// Tries until others let it, or something that was read does not hold any more.
+    fn install(self: *OpenTransaction, writes: []const transaction.Write) Error!CommitResult {
         var reclaims: u32 = 0;
         while (true) {
             if (!try self.prevalidate()) return .conflict;
@@ -343,16 +353,10 @@ pub const OpenTransaction = struct {
         };
         if (index) |found| {
             self.conflict = .{ .predicate = self.predicates.items[found].table };
-            self.countConflict();
             return false;
         }
         self.validated = now;
         return true;
-    }
-
-    fn countConflict(self: *OpenTransaction) void {
-        const slot = self.session.slot;
-        slot.conflicts.store(slot.conflicts.raw +% 1, .monotonic);
     }
 
     fn attempt(
@@ -380,7 +384,6 @@ pub const OpenTransaction = struct {
                 },
                 else => {
                     self.conflict = .{ .row = .{ .table = one.table, .key = one.key } };
-                    self.countConflict();
                     installer.abort();
                     return .conflict;
                 },

@@ -492,7 +492,6 @@ pub const Installer = struct {
         if (validation) |check| if (!sync.mutated(.no_validation)) {
             if (!try check.run(check.context, position)) {
                 _ = ring.skipCell(region, position);
-                session.slot.conflicts.store(session.slot.conflicts.raw +% 1, .monotonic);
                 installer.abort();
                 return .conflict;
             }
