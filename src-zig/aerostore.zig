@@ -53,6 +53,7 @@ pub const executor = @import("executor.zig");
 pub const participants = @import("participants.zig");
 pub const catalogue = @import("catalogue.zig");
 pub const schema_blob = @import("schema_blob.zig");
+pub const catalogue_image = @import("catalogue_image.zig");
 pub const status = @import("status.zig");
 
 comptime {
@@ -123,6 +124,7 @@ test {
         _ = @import("abi_gen.zig");
         _ = @import("abi_surface.zig");
         _ = catalogue;
+        _ = catalogue_image;
         _ = @import("connection.zig");
         _ = @import("engine.zig");
         _ = @import("ingest_calls.zig");

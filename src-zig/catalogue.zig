@@ -244,6 +244,26 @@ pub const Catalogue = struct {
         return count;
     }
 
+    /// Creates the next table in a region that nobody else sees yet, without any index. The blob
+    /// comes from a file.
+    pub fn restore(catalogue: *Catalogue, blob: []const u8, detail: *Detail) Error!*const Schema {
+        catalogue.mutex.lock();
+        defer catalogue.mutex.unlock();
+        const count = try catalogue.refreshLocked();
+        if (count == limits.table_count_max) return error.Corrupt;
+        const schema = try catalogue.gpa.create(Schema);
+        errdefer catalogue.gpa.destroy(schema);
+        schema_blob.decode(schema, catalogue.gpa, @intCast(count), blob, detail) catch |err|
+            return if (err == error.InvalidSchema) error.Corrupt else error.OutOfMemory;
+        errdefer schema.deinit(catalogue.gpa);
+        if (catalogue.findAmong(count, schema.table.name()) != null) return error.Corrupt;
+        try catalogue.giveIndexes(schema);
+        errdefer catalogue.gpa.destroy(schema.table.indexes.?);
+        try catalogue.publish(count, blob);
+        catalogue.add(schema);
+        return schema;
+    }
+
     /// Adds the indexes that a stored table does not have yet. They have to be built.
     fn addIndexes(
         catalogue: *Catalogue,
