@@ -112,6 +112,7 @@ test {
     _ = @import("core_test.zig");
     _ = @import("index_test.zig");
     _ = @import("gate.zig");
+    _ = @import("reclaim.zig");
     _ = @import("ticket.zig");
     _ = @import("write_buffer.zig");
     _ = @import("predicate.zig");

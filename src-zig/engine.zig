@@ -177,7 +177,7 @@ pub const Engine = struct {
         engine.drainRing();
         engine.ages.enforce(region);
         vacuum.advanceHorizon(region);
-        const waiting_logs = engine.drainOrphans();
+        const waiting_logs = vacuum.drainOrphans(region, engine.gpa, engine.claim);
         engine.drainOwn();
         engine.recount();
         const drained = ring.drainedPosition(region);
@@ -213,28 +213,6 @@ pub const Engine = struct {
         engine.maintenance.pin();
         defer engine.maintenance.unpin();
         _ = vacuum.drainResting(engine.maintenance, std.math.maxInt(u32));
-    }
-
-    /// Drains the logs of slots that nobody owns. True if some slot's log is not empty.
-    fn drainOrphans(engine: *Engine) bool {
-        var some = false;
-        for (engine.region.slots, 0..) |*slot, index| {
-            const head = slot.log_head.load(.monotonic);
-            const tail: u32 = @truncate(slot.log_tail.load(.monotonic));
-            if (@as(u32, @truncate(head)) == tail) continue;
-            some = true;
-            if (slot.claim.load(.monotonic) != session_module.orphan_claim) continue;
-            const adopted = Session.adopt(
-                engine.region,
-                engine.gpa,
-                @intCast(index),
-                engine.claim,
-            ) catch continue orelse continue;
-            adopted.pin();
-            _ = vacuum.drainResting(adopted, std.math.maxInt(u32));
-            adopted.close();
-        }
-        return some;
     }
 };
 

@@ -24,6 +24,7 @@ const gate = @import("gate.zig");
 const pk_map = @import("pk_map.zig");
 const predicate_module = @import("predicate.zig");
 const reader = @import("reader.zig");
+const Relief = @import("reclaim.zig").Relief;
 const ring = @import("commit_ring.zig");
 const row_merge = @import("row_merge.zig");
 const row_module = @import("row.zig");
@@ -124,8 +125,8 @@ pub const OpenTransaction = struct {
         if (sync.mutated(.moving_snapshot)) {
             self.snapshot = reader.snapshotNow(self.session.region);
         }
-        if (self.has_views) return;
         if (self.holds_gate) gate.renew(self.session);
+        if (self.has_views) return;
         if (!self.session.resumePin()) return error.SnapshotRevoked;
     }
 
@@ -313,19 +314,15 @@ pub const OpenTransaction = struct {
 
     /// Tries until others let it, or something that was read does not hold any more.
     fn install(self: *OpenTransaction, writes: []const transaction.Write) Error!CommitResult {
-        var reclaims: u32 = 0;
+        var relief: Relief = .{ .session = self.session, .pinned = .pinned };
         while (true) {
             if (!try self.prevalidate()) return .conflict;
             return self.attempt(writes) catch |err| switch (err) {
                 error.Kicked => continue,
-                error.RegionFull => {
-                    if (reclaims == 3 or !statement.reclaim(self.session, .pinned)) {
-                        return error.RegionFull;
-                    }
-                    reclaims += 1;
+                else => |other| {
+                    try relief.after(other);
                     continue;
                 },
-                else => |other| return other,
             };
         }
     }

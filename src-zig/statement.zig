@@ -7,11 +7,11 @@ const region_module = @import("region.zig");
 const gate = @import("gate.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
+const reclaim = @import("reclaim.zig");
 const session_module = @import("session.zig");
 const slabs = @import("slabs.zig");
 const table_indexes = @import("table_indexes.zig");
 const transaction = @import("transaction.zig");
-const vacuum = @import("vacuum.zig");
 const version_module = @import("version.zig");
 const waiting = @import("waiting.zig");
 const Region = region_module.Region;
@@ -19,6 +19,8 @@ const Session = session_module.Session;
 const Position = version_module.Position;
 const Write = transaction.Write;
 const Outcome = transaction.Outcome;
+const Pinned = reclaim.Pinned;
+const Relief = reclaim.Relief;
 const Error = session_module.Error;
 
 pub const Result = struct {
@@ -35,15 +37,11 @@ pub fn write(session: *Session, one: *const Write) Error!Result {
 }
 
 fn writeLocked(session: *Session, one: *const Write) Error!Result {
-    var reclaims: u32 = 0;
+    var relief: Relief = .{ .session = session, .pinned = .unpinned };
     while (true) {
-        const result = attempt(session, one) catch |err| switch (err) {
-            error.RegionFull => {
-                if (reclaims == reclaims_max or !reclaim(session, .unpinned)) return err;
-                reclaims += 1;
-                continue;
-            },
-            else => return err,
+        const result = attempt(session, one) catch |err| {
+            try relief.after(err);
+            continue;
         };
         if (result.outcome != .kicked) return result;
         backOff(session);
@@ -96,15 +94,11 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     std.sort.pdq(Write, writes, {}, before);
     session.lock();
     defer session.unlock();
-    var reclaims: u32 = 0;
+    var relief: Relief = .{ .session = session, .pinned = .unpinned };
     while (true) {
-        const result = attemptMany(session, writes) catch |err| switch (err) {
-            error.RegionFull => {
-                if (reclaims == reclaims_max or !reclaim(session, .unpinned)) return err;
-                reclaims += 1;
-                continue;
-            },
-            else => return err,
+        const result = attemptMany(session, writes) catch |err| {
+            try relief.after(err);
+            continue;
         };
         if (result.outcome != .kicked) return result;
         backOff(session);
@@ -174,9 +168,6 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
         .kicked => .{ .outcome = .kicked },
     };
 }
-
-/// Whether the caller holds a pin of its own, which must stay.
-pub const Pinned = enum { pinned, unpinned };
 
 /// Takes everything that installing needs before anything is shared, so that a full region is found
 /// while there is nothing to undo.
@@ -257,33 +248,6 @@ inline fn isCrowded(region: *const Region, cells: u64, margin: u64) bool {
     const next = region.control.next.word.load(.acquire);
     return next - drained + margin >= cells and next != drained;
 }
-
-/// Frees what can be freed when the region is full. False if nothing was, even after waiting for
-/// others' pins to move on. With a pin of its own, what it holds back stays.
-pub fn reclaim(session: *Session, pinned: Pinned) bool {
-    const region = session.region;
-    for (0..reclaim_rounds) |round| {
-        vacuum.burnPosition(region);
-        if (pinned == .unpinned) session.pin();
-        var wait: waiting.Wait = .{};
-        if (ring.drainDecided(region, ring.cellCount(region)) == 0) wait.drain(region);
-        if (pinned == .unpinned) session.unpin();
-        vacuum.advanceHorizon(region);
-        if (pinned == .unpinned) session.pin();
-        const freed = vacuum.drainResting(session, std.math.maxInt(u32));
-        if (pinned == .unpinned) session.unpin();
-        if (freed > 0) return true;
-        // What holds memory may be a snapshot in which nothing runs: the oldest one goes.
-        if (round > 2 and vacuum.revokeOldest(region, session.slot_index)) continue;
-        if (session.log.isEmpty()) return false;
-        if (round > 2) sync.sleepNs(std.time.ns_per_ms);
-    }
-    return false;
-}
-
-const reclaim_rounds = 10;
-/// A failed attempt leaves something to free, too: so "something was freed" is not enough.
-const reclaims_max = 3;
 
 /// A short random pause, so that two who kick each other do not meet again.
 fn backOff(session: *Session) void {

@@ -104,6 +104,25 @@ pub fn drainResting(session: *Session, count: u32) u32 {
     return drain(session, count);
 }
 
+/// Drains the logs of slots that nobody owns; `claim` names the process that adopts them meanwhile.
+/// True if some log, of whatever slot, has entries that wait.
+pub fn drainOrphans(region: *const Region, gpa: std.mem.Allocator, claim: u64) bool {
+    var some = false;
+    for (region.slots, 0..) |*slot, index| {
+        const head = slot.log_head.load(.monotonic);
+        const tail: u32 = @truncate(slot.log_tail.load(.monotonic));
+        if (@as(u32, @truncate(head)) == tail) continue;
+        some = true;
+        if (slot.claim.load(.monotonic) != session_module.orphan_claim) continue;
+        const adopted = Session.adopt(region, gpa, @intCast(index), claim) catch continue orelse
+            continue;
+        adopted.pin();
+        _ = drainResting(adopted, std.math.maxInt(u32));
+        adopted.close();
+    }
+    return some;
+}
+
 /// Frees what the oldest ripe entries of the session's log name, at most `count` entries. The
 /// session is pinned and runs no transaction. Returns the entries passed.
 pub fn drain(session: *Session, count: u32) u32 {

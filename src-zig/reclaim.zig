@@ -1,0 +1,159 @@
+//! A full region: what is done before somebody hears that there is no room.
+//!
+//! What nobody needs any more stands in the logs of those who superseded it. The caller drains its
+//! own log and the logs that nobody owns. Sessions that rest are drained by the maintenance threads
+//! of their processes, which are asked through the wake word. A resting snapshot that holds memory
+//! back is revoked, the oldest first.
+//!
+//! It is bounded: `rounds_max` rounds of about a millisecond without any progress, and
+//! `reliefs_max` times with some.
+
+const std = @import("std");
+const sync = @import("sync");
+const ring = @import("commit_ring.zig");
+const session_module = @import("session.zig");
+const slot_log = @import("slot_log.zig");
+const vacuum = @import("vacuum.zig");
+const waiting = @import("waiting.zig");
+const Region = @import("region.zig").Region;
+const Session = session_module.Session;
+
+/// Whether the caller holds a pin of its own, which must stay.
+pub const Pinned = enum { pinned, unpinned };
+
+const rounds_max = 50;
+/// Rounds before a snapshot has to go.
+const rounds_before_revocation = 3;
+/// A failed attempt leaves something to free, too: so "something was freed" is not enough.
+const reliefs_max = 3;
+
+/// What the attempts of one statement may ask for.
+pub const Relief = struct {
+    session: *Session,
+    pinned: Pinned,
+    left: u32 = reliefs_max,
+
+    /// Returns if the attempt that failed with `err` is worth repeating, and fails with it
+    /// otherwise: it has another reason than a full region, or nothing could be freed.
+    pub fn after(relief: *Relief, err: anytype) @TypeOf(err)!void {
+        if (err != error.RegionFull or relief.left == 0) return err;
+        relief.left -= 1;
+        if (!reclaim(relief.session, relief.pinned)) return err;
+    }
+};
+
+/// Frees what can be freed. False if nothing was, even after waiting for others' pins to move on.
+/// With a pin of its own, what that holds back stays.
+fn reclaim(session: *Session, pinned: Pinned) bool {
+    const region = session.region;
+    const before = Logs.of(region);
+    for (0..rounds_max) |round| {
+        vacuum.burnPosition(region);
+        if (pinned == .unpinned) session.pin();
+        var wait: waiting.Wait = .{};
+        if (ring.drainDecided(region, ring.cellCount(region)) == 0) wait.drain(region);
+        if (pinned == .unpinned) session.unpin();
+        vacuum.advanceHorizon(region);
+        if (pinned == .unpinned) session.pin();
+        _ = vacuum.drainResting(session, std.math.maxInt(u32));
+        if (pinned == .unpinned) session.unpin();
+        const claim = session.slot.claim.load(.monotonic);
+        _ = vacuum.drainOrphans(region, session.gpa, claim);
+
+        const now = Logs.of(region);
+        if (now.done != before.done) return true;
+        if (now.waiting == 0) return false;
+        if (round >= rounds_before_revocation and
+            vacuum.revokeOldest(region, session.slot_index)) continue;
+        askOthers(region);
+        sync.sleepNs(std.time.ns_per_ms);
+    }
+    return false;
+}
+
+/// All logs together.
+const Logs = struct {
+    /// Entries that were ever passed.
+    done: u64 = 0,
+    /// Entries that wait, for a pin to go or for their owner to find time.
+    waiting: u64 = 0,
+
+    fn of(region: *const Region) Logs {
+        var logs: Logs = .{};
+        for (region.slots) |*slot| {
+            // In this order: the tail that is read never passes the head.
+            const tail: slot_log.Tail = .from(slot.log_tail.load(.acquire));
+            const head = slot.log_head.load(.acquire);
+            const done = tail.number(head);
+            logs.done += done;
+            logs.waiting += head - done;
+        }
+        return logs;
+    }
+};
+
+/// Wakes the maintenance thread of every process: each drains what rests with it.
+fn askOthers(region: *const Region) void {
+    const wake = &region.control.leader.wake;
+    _ = wake.fetchAdd(1, .release);
+    sync.futexWake(wake, std.math.maxInt(u31));
+}
+
+const testing = std.testing;
+const Bench = @import("core_test.zig").Bench;
+
+/// Fills a region with versions that a pin holds back, all of them in the log of `writer`.
+fn fill(bench: *Bench, writer: *Session, holder: *Session) !void {
+    for (0..16) |id| _ = try bench.run(writer, .upsert, @intCast(id), 1);
+    holder.pin();
+    var n: i64 = 0;
+    while (true) : (n += 1) {
+        _ = bench.run(writer, .upsert, @mod(n, 16), n) catch |err| {
+            try testing.expectEqual(error.RegionFull, err);
+            return;
+        };
+    }
+}
+
+test "Relief: a full region takes back what stands in a log that nobody owns" {
+    var bench: Bench = undefined;
+    try bench.init(3 << 20);
+    defer bench.deinit();
+    const holder = try bench.session();
+    defer holder.close();
+    const mine = try bench.session();
+    defer mine.close();
+    const gone = try bench.session();
+    try fill(&bench, gone, holder);
+    gone.close();
+    try testing.expectEqual(error.RegionFull, bench.run(mine, .upsert, 99, 1));
+    holder.unpin();
+    try testing.expectEqual(.done, try bench.run(mine, .upsert, 99, 1));
+    bench.settle(mine);
+    try bench.expectSound(mine);
+}
+
+test "Relief: others are asked to drain what rests with them" {
+    var bench: Bench = undefined;
+    try bench.init(3 << 20);
+    defer bench.deinit();
+    const holder = try bench.session();
+    defer holder.close();
+    const mine = try bench.session();
+    defer mine.close();
+    const other = try bench.session();
+    defer other.close();
+    try fill(&bench, other, holder);
+    holder.unpin();
+    const wake = &bench.region.control.leader.wake;
+    const asked = wake.load(.monotonic);
+    // Nobody answers here: there is no maintenance thread.
+    try testing.expectEqual(error.RegionFull, bench.run(mine, .upsert, 5, 1));
+    try testing.expect(wake.load(.monotonic) != asked);
+    mine.pin();
+    try testing.expect(vacuum.drainResting(other, 1 << 30) > 0);
+    mine.unpin();
+    try testing.expectEqual(.done, try bench.run(mine, .upsert, 5, 1));
+    bench.settle(other);
+    try bench.expectSound(mine);
+}
