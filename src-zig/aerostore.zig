@@ -119,6 +119,9 @@ test {
     _ = @import("integrity.zig");
     _ = @import("open_transaction.zig");
     _ = @import("ingest_row.zig");
+    _ = @import("crc32c.zig");
+    _ = @import("log_frame.zig");
+    _ = @import("log_row.zig");
     if (with_border) {
         _ = @import("abi.zig");
         _ = @import("abi_control.zig");
@@ -128,6 +131,8 @@ test {
         _ = catalogue_image;
         _ = @import("connection.zig");
         _ = @import("engine.zig");
+        _ = @import("file_layer.zig");
+        _ = @import("log_segment.zig");
         _ = @import("ingest_calls.zig");
         _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");

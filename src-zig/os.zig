@@ -126,6 +126,8 @@ pub const Path = struct {
 };
 
 pub const OpenMode = enum {
+    /// An existing file, for reading only.
+    read,
     /// An existing file, for reading and writing.
     existing,
     /// As `existing`; created empty with mode 0600 if it is not there.
@@ -134,12 +136,12 @@ pub const OpenMode = enum {
     exclusive,
 };
 
-/// Opens a file for reading and writing, close-on-exec, and never through a symbolic link.
+/// Opens a file, close-on-exec, and never through a symbolic link.
 pub fn open(path: *const Path, mode: OpenMode) Error!Fd {
     if (!supported) return error.UnsupportedPlatform;
     const flags: linux.O = .{
-        .ACCMODE = .RDWR,
-        .CREAT = mode != .existing,
+        .ACCMODE = if (mode == .read) .RDONLY else .RDWR,
+        .CREAT = mode == .create or mode == .exclusive,
         .EXCL = mode == .exclusive,
         .NOFOLLOW = true,
         .CLOEXEC = true,
@@ -260,6 +262,12 @@ pub fn writeAllAt(fd: Fd, bytes: []const u8, offset: u64) Error!void {
 pub fn fsync(fd: Fd) Error!void {
     if (!supported) return error.UnsupportedPlatform;
     _ = try check(linux.fsync(fd));
+}
+
+/// As `fsync`, without the times of the file, which need another write to the disk.
+pub fn fdatasync(fd: Fd) Error!void {
+    if (!supported) return error.UnsupportedPlatform;
+    _ = try check(linux.fdatasync(fd));
 }
 
 /// Makes the names created, renamed, or removed in a directory survive a power cut.
