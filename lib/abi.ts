@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 2446399572363783;
+export const abiHash = 6510015795549131;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -55,6 +55,8 @@ export const Status = {
   not_supported: 41,
   already_open: 42,
   internal: 43,
+  log_failed: 44,
+  durability_unknown: 45,
 } as const;
 
 /** One line for each status that completes "Cannot do this: ...". */
@@ -103,6 +105,8 @@ export const statusText = {
   not_supported: "this version cannot do it",
   already_open: "it is open already with other options",
   internal: "Aerostore has a bug or is out of memory",
+  log_failed: "the log cannot be written",
+  durability_unknown: "the commit is visible, but it is not known whether it is on disk",
 } as const;
 
 /** Arguments and result of every exported function. */

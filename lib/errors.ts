@@ -97,7 +97,11 @@ export type ErrorCode =
   /** The region is open already, with other options. */
   | "already_open"
   /** A bug of Aerostore, or the process is out of memory. */
-  | "internal";
+  | "internal"
+  /** The log on disk cannot be written: commits are refused, reads go on. */
+  | "log_failed"
+  /** The commit is visible, but it is not known whether it is on disk. */
+  | "durability_unknown";
 
 /** The codes that the native library can return. */
 type NativeCode = Exclude<keyof typeof Status, "ok">;

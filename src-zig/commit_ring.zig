@@ -12,6 +12,11 @@
 //! next sequence; installing and sequencing may be kicked. `sequencing` stands before the counter
 //! is touched: an observer that sees it must not conclude anything about the position.
 //!
+//! Three watermarks follow: durable <= drained <= stamped <= next. `stamped` is moved by anybody
+//! over what is decided; `drained` over what the log has, or at once where there is no log;
+//! `durable` over what is on disk. Cells are used again and memory is reused behind `drained`, so
+//! the versions of a commit are intact until the log has them.
+//!
 //! Memory orders, with their partners:
 //!
 //!   * `next` fetchAdd acq_rel / load acquire: an install happens before its position is taken,
@@ -20,10 +25,13 @@
 //!     read between two loads of the word that agree
 //!   * cell cas acq_rel / load acquire: who sees committed sees the transaction's versions
 //!   * `xmin` store release / load acquire: who sees a position sees `xmax` of the version below
+//!   * `stamped` and `drained` cas acq_rel / load acquire: who sees a watermark sees the stamps, and
+//!     what the log's leader wrote before it
 //!
 //! Killed before the cell's swap: the transaction never happened; anybody skips the cell.
-//! Killed after it: it is committed; the drainer stamps its versions, recovery rolls its log
-//! forward. There is nothing in between.
+//! Killed after it: it is committed; whoever advances stamps its versions, recovery rolls its log
+//! forward. There is nothing in between. Killed between `stamped` and `drained`, where there is no
+//! log: the next one to advance moves the second (`death.*` in the simulator).
 
 const std = @import("std");
 const sync = @import("sync");
@@ -32,6 +40,7 @@ const region_module = @import("region.zig");
 const version_module = @import("version.zig");
 const Region = region_module.Region;
 const Slot = region_module.Slot;
+const LogState = region_module.LogState;
 const Version = version_module.Version;
 const Xmin = version_module.Xmin;
 const Position = version_module.Position;
@@ -100,6 +109,12 @@ pub const Watermark = struct {
     pub inline fn with(word: u64, to: Position) u64 {
         return (word & ~position_mask) | to;
     }
+    pub inline fn epoch(word: u64) u8 {
+        return @intCast(word >> 56);
+    }
+    pub inline fn of(leader_epoch: u8, at: Position) u64 {
+        return @as(u64, leader_epoch) << 56 | at;
+    }
 };
 
 pub inline fn cellCount(region: *const Region) u64 {
@@ -145,6 +160,26 @@ pub fn formatCells(region: *const Region) void {
 
 pub inline fn drainedPosition(region: *const Region) Position {
     return Watermark.position(region.control.drained.word.load(.acquire));
+}
+
+pub inline fn stampedPosition(region: *const Region) Position {
+    return region.control.stamped.word.load(.acquire);
+}
+
+/// True if commits go to a log on disk. Settled when the region is made.
+pub inline fn isLogged(region: *const Region) bool {
+    return region.control.shared.log_state.load(.monotonic) != @intFromEnum(LogState.none);
+}
+
+/// True if the ring is so full that nobody may begin to install: those who have begun need the
+/// cells that are left.
+pub inline fn isCrowded(region: *const Region) bool {
+    const cells = cellCount(region);
+    const margin = @min(region_module.row_count_row, cells / 4);
+    // In this order: `drained` never passes `next`, so the second look is not smaller.
+    const drained = drainedPosition(region);
+    const next = region.control.next.word.load(.acquire);
+    return next - drained + margin >= cells and next != drained;
 }
 
 /// What a version's writer has come to, as far as this observer may conclude.
@@ -291,30 +326,49 @@ pub fn stampForeign(region: *const Region, position: Position, last: RelPtr) voi
     }
 }
 
-/// Moves `drained` over positions that are decided, stamping what they committed, as far as it
-/// goes without waiting, at most `count` of them. For a store without a log any process may do
-/// it. The caller is pinned. Returns the positions passed.
-pub fn drainDecided(region: *const Region, count: u64) u64 {
+/// Moves `stamped` over positions that are decided, stamping what they committed, as far as it goes
+/// without waiting, at most `count` of them. Any process may do it. The caller is pinned. Returns
+/// the positions passed.
+///
+/// Without a log `drained` follows at once; with one it is the log's leader who moves it.
+pub fn advance(region: *const Region, count: u64) u64 {
+    const follows = !isLogged(region);
     var passed: u64 = 0;
     while (passed < count) {
-        const word = region.control.drained.word.load(.acquire);
-        const position = Watermark.position(word) + 1;
+        const stamped = stampedPosition(region);
+        const position = stamped + 1;
+        // Killed between the two watermarks: whoever comes next moves the second one.
+        if (follows and drainedPosition(region) < stamped) followStamped(region, stamped);
         if (position > region.control.next.word.load(.acquire)) break;
         switch (decisionAt(region, position)) {
             .undecided, .not_yet => break,
-            .lapped => continue, // another drainer was faster
+            .lapped => continue, // somebody else was faster
             .skipped => {},
             .committed => |last| {
                 if (!sync.mutated(.no_stamp_by_drainer)) stampForeign(region, position, last);
             },
         }
-        const advanced = Watermark.with(word, position);
-        _ = region.control.stamped.word.fetchMax(advanced, .acq_rel);
-        if (region.control.drained.word.cas(word, advanced, .acq_rel, .monotonic) == null) {
-            passed += 1;
-        }
+        const word = &region.control.stamped.word;
+        if (word.cas(stamped, position, .acq_rel, .monotonic) == null) passed += 1;
+        if (follows) followStamped(region, position);
     }
     return passed;
+}
+
+fn followStamped(region: *const Region, position: Position) void {
+    _ = region.control.drained.word.fetchMax(position, .acq_rel);
+}
+
+/// A leader's step: everything up to `to` is handed to the log. `before` is the word that the
+/// leader saw or wrote last, with its epoch in it; false if the leadership is lost.
+pub fn passDrained(region: *const Region, before: u64, to: Position) bool {
+    assert(Watermark.position(before) <= to);
+    const after = if (sync.mutated(.drained_without_epoch)) blk: {
+        const seen = region.control.drained.word.load(.acquire);
+        const raised = Watermark.with(seen, @max(to, Watermark.position(seen)));
+        break :blk region.control.drained.word.cas(seen, raised, .acq_rel, .acquire);
+    } else region.control.drained.word.cas(before, Watermark.with(before, to), .acq_rel, .acquire);
+    return after == null;
 }
 
 test "Cell: laps are compared around the wrap" {

@@ -94,11 +94,11 @@ pub const Bench = struct {
     pub fn settle(bench: *Bench, on: *Session) void {
         for (0..3) |_| {
             on.pin();
-            _ = ring.drainDecided(&bench.region, 1 << 30);
+            _ = ring.advance(&bench.region, 1 << 30);
             on.unpin();
             vacuum.burnPosition(&bench.region);
             on.pin();
-            _ = ring.drainDecided(&bench.region, 1 << 30);
+            _ = ring.advance(&bench.region, 1 << 30);
             on.unpin();
             vacuum.advanceHorizon(&bench.region);
             on.pin();

@@ -1,7 +1,7 @@
 //! The engine of one process: its region, its place among the participants, its maintenance thread.
 //!
 //! One thread per process does what nobody should wait for: it recovers dead processes, moves
-//! `drained` when committers do not, publishes the epoch and the horizon, and drains the logs of
+//! `stamped` when committers do not, publishes the epoch and the horizon, and drains the logs of
 //! orphaned slots. One process leads; the others look every `round_ns_idle` whether the leader
 //! lives.
 //!
@@ -174,7 +174,7 @@ pub const Engine = struct {
         const region = engine.region;
         _ = region.control.leader.heartbeat.fetchAdd(1, .monotonic);
         _ = engine.participant.recoverDead(recoveryOf(region));
-        engine.drainRing();
+        engine.advanceRing();
         engine.ages.enforce(region);
         vacuum.advanceHorizon(region);
         const waiting_logs = vacuum.drainOrphans(region, engine.gpa, engine.claim);
@@ -199,14 +199,15 @@ pub const Engine = struct {
         if (!index_build.recount(engine.maintenance)) engine.recount_pause = recount_pause_rounds;
     }
 
-    fn drainRing(engine: *Engine) void {
+    fn advanceRing(engine: *Engine) void {
         engine.maintenance.pin();
         defer engine.maintenance.unpin();
         const target = engine.region.control.next.word.load(.acquire);
         var rounds: u32 = 0;
-        while (ring.drainedPosition(engine.region) < target and rounds < 4096) : (rounds += 1) {
+        while (ring.stampedPosition(engine.region) < target and rounds < 4096) : (rounds += 1) {
             engine.wait.drain(engine.region);
         }
+        _ = ring.advance(engine.region, 1);
     }
 
     fn drainOwn(engine: *Engine) void {

@@ -103,7 +103,7 @@ pub const OpenTransaction = struct {
         session.pin();
         const region = session.region;
         const snapshot = if (options.relaxed)
-            ring.drainedPosition(region)
+            ring.stampedPosition(region)
         else
             reader.snapshotNow(region);
         self.* = .{

@@ -51,7 +51,7 @@ fn reclaim(session: *Session, pinned: Pinned) bool {
         vacuum.burnPosition(region);
         if (pinned == .unpinned) session.pin();
         var wait: waiting.Wait = .{};
-        if (ring.drainDecided(region, ring.cellCount(region)) == 0) wait.drain(region);
+        if (ring.advance(region, ring.cellCount(region)) == 0) wait.drain(region);
         if (pinned == .unpinned) session.unpin();
         vacuum.advanceHorizon(region);
         if (pinned == .unpinned) session.pin();

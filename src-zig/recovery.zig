@@ -30,6 +30,7 @@ const table_indexes = @import("table_indexes.zig");
 const settlement = @import("settlement.zig");
 const vacuum = @import("vacuum.zig");
 const session_module = @import("session.zig");
+const waiting = @import("waiting.zig");
 const Region = region_module.Region;
 const Xmin = version_module.Xmin;
 const Position = version_module.Position;
@@ -116,8 +117,10 @@ fn isCommitted(
     while (true) {
         switch (ring.decisionAt(region, position)) {
             .undecided => _ = ring.skipCell(region, position),
-            .not_yet => if (ring.drainDecided(region, 64) == 0) {
-                _ = ring.skipCell(region, ring.drainedPosition(region) + 1);
+            .not_yet => if (ring.advance(region, 64) == 0) {
+                const oldest = ring.stampedPosition(region) + 1;
+                if (!ring.skipCell(region, oldest)) waiting.wakeLog(region);
+                sync.spinHint();
             },
             .committed => |last| return last,
             .skipped => return null,

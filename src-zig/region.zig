@@ -86,14 +86,27 @@ pub const Control = extern struct {
     next: Padded(u64),
     /// {leader epoch:8, position:56}: every position up to it is decided, stamped and logged.
     drained: Padded(u64),
-    /// {leader epoch:8, position:56}: every position up to it is decided and stamped.
+    /// Every position up to it is decided and stamped.
     stamped: Padded(u64),
     /// {leader epoch:8, position:56}: every position up to it is on disk.
     durable: Padded(u64),
     shared: SharedLine,
     leader: LeaderLine,
     memory: MemoryLine,
+    log: LogLine,
     catalogue: CatalogueLine,
+};
+
+/// What can be expected of the log, `shared.log_state`.
+pub const LogState = enum(u32) {
+    /// There is none: `drained` follows `stamped`.
+    none = 0,
+    working = 1,
+    /// The disk is full: commits are refused until a segment could be prepared.
+    no_space = 2,
+    /// Writing or syncing failed: commits are refused until all is written anew.
+    failed = 3,
+    _,
 };
 
 /// Rarely written, read by everybody.
@@ -113,7 +126,8 @@ pub const SharedLine = extern struct {
     snapshot_age_ms_max: Shm(u32),
     /// Milliseconds after which a process that is stuck in an operation is killed; 0 for never.
     kill_stalled_after_ms: Shm(u32),
-    reserved_a: u32,
+    /// 1: a commit waits until its record is on disk, unless it says otherwise.
+    synchronous_commit: Shm(u32),
     reserved: [limits.line_pair - 56]u8,
 };
 
@@ -137,6 +151,48 @@ pub const MemoryLine = extern struct {
     slab_top: Shm(u32),
     reserved_a: u32,
     reserved: [limits.line_pair - 16]u8,
+};
+
+/// The log on disk, as its leader and those who wait for it see it; see `durability.zig`.
+pub const LogLine = extern struct {
+    /// {epoch:16, process + 1:8, process generation:40} of the process that writes the log, or 0.
+    leader: Shm(u64),
+    /// Moves while the leader is at work.
+    heartbeat: Shm(u64),
+    /// The last position that has a record; those after it, up to `drained`, were skipped.
+    logged: Shm(u64),
+    /// Number of the segment that is being written.
+    segment: Shm(u64),
+    /// The highest position that somebody wants to have on disk.
+    sync_wanted: Shm(u64),
+    /// Futex of the leader's log thread, and whether it sleeps and wants to be woken.
+    wake: Shm(u32),
+    sleeping: Shm(u32),
+    /// Futex of those who wait for `durable` or for another log state, and how many they are.
+    durable_wake: Shm(u32),
+    durable_waiters: Shm(u32),
+    reserved_a: [limits.line_pair - 56]u8,
+    /// Counters for `stats`.
+    bytes: Shm(u64),
+    rows_full: Shm(u64),
+    rows_delta: Shm(u64),
+    row_bytes_full: Shm(u64),
+    row_bytes_delta: Shm(u64),
+    batches: Shm(u64),
+    syncs: Shm(u64),
+    takeovers: Shm(u64),
+    /// Start of the newest checkpoint, and of the one before it, from which the log is kept.
+    checkpoint_newest: Shm(u64),
+    checkpoint_older: Shm(u64),
+    checkpoints: Shm(u64),
+    /// Rows that the running checkpoint has written, and of how many; 0 while none runs.
+    checkpoint_rows: Shm(u64),
+    checkpoint_rows_expected: Shm(u64),
+    reserved_b: [limits.line_pair - 104]u8,
+
+    comptime {
+        assert(@sizeOf(LogLine) == 2 * limits.line_pair);
+    }
 };
 
 pub const CatalogueLine = extern struct {
@@ -292,11 +348,11 @@ pub const layout_hash: u64 = blk: {
     const index_key = @import("index_key.zig");
     var hash: u64 = 0xcbf29ce484222325;
     for (.{
-        Header,           Offsets,              Control,            SharedLine,
-        LeaderLine,       MemoryLine,           CatalogueLine,      Process,
-        Slot,             SlabMeta,             version.Version,    version.NodeHeader,
-        slot_log.Entry,   slot_log.ChunkHeader, ordered_index.Node, ordered_index.Root,
-        index_key.Layout,
+        Header,             Offsets,          Control,              SharedLine,
+        LeaderLine,         MemoryLine,       LogLine,              CatalogueLine,
+        Process,            Slot,             SlabMeta,             version.Version,
+        version.NodeHeader, slot_log.Entry,   slot_log.ChunkHeader, ordered_index.Node,
+        ordered_index.Root, index_key.Layout,
     }) |T| {
         hash = mixText(hash, @typeName(T));
         for (std.meta.fields(T)) |field| {

@@ -258,7 +258,7 @@ pub fn end(session: *Session, keeps_pin: bool, entries: u64) void {
     session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
     session.operations +%= 1;
     const region = session.region;
-    if (session.operations % drain_interval == 0) _ = ring.drainDecided(region, 4 * drain_interval);
+    if (session.operations % drain_interval == 0) _ = ring.advance(region, 4 * drain_interval);
     if (!keeps_pin) session.unpin();
     if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
     if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);

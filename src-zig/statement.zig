@@ -233,20 +233,11 @@ fn newRows(session: *Session, writes: []const Write, pinned: Pinned) u64 {
 pub fn admit(session: *Session, pinned: Pinned) void {
     const region = session.region;
     if (region.control.shared.gate.load(.monotonic) != 0) gate.pass(region);
-    const cells = ring.cellCount(region);
-    const margin = @min(region_module.row_count_row, cells / 4);
-    if (!isCrowded(region, cells, margin)) return;
+    if (!ring.isCrowded(region)) return;
     if (pinned == .unpinned) session.pin();
     defer if (pinned == .unpinned) session.unpin();
     var wait: waiting.Wait = .{};
-    while (isCrowded(region, cells, margin)) wait.drain(region);
-}
-
-inline fn isCrowded(region: *const Region, cells: u64, margin: u64) bool {
-    // In this order: `drained` never passes `next`, so the second look is not smaller.
-    const drained = ring.drainedPosition(region);
-    const next = region.control.next.word.load(.acquire);
-    return next - drained + margin >= cells and next != drained;
+    while (ring.isCrowded(region)) wait.drain(region);
 }
 
 /// A short random pause, so that two who kick each other do not meet again.

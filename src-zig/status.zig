@@ -51,6 +51,8 @@ pub const Status = enum(i32) {
     not_supported = 41,
     already_open = 42,
     internal = 43,
+    log_failed = 44,
+    durability_unknown = 45,
 
     /// One line that completes "Cannot do this: ...". It goes into the generated TypeScript.
     pub fn text(status: Status) []const u8 {
@@ -99,6 +101,8 @@ pub const Status = enum(i32) {
             .not_supported => "this version cannot do it",
             .already_open => "it is open already with other options",
             .internal => "Aerostore has a bug or is out of memory",
+            .log_failed => "the log cannot be written",
+            .durability_unknown => "the commit is visible, but it is not known whether it is on disk",
         };
     }
 
@@ -159,6 +163,8 @@ pub const Error = error{
     NotSupported,
     AlreadyOpen,
     Internal,
+    LogFailed,
+    DurabilityUnknown,
 };
 
 /// Maps an error to its status. The error set of `err` is walked at compile time, so an error

@@ -7,7 +7,9 @@
 //!
 //! Wait-for edges: installing -> (installing with a smaller key | sequenced), sequenced ->
 //! sequenced with a smaller position | sequencing | drainer. Sequencing waits for nobody once it
-//! holds a head. No cycle; and every edge ends in a kick.
+//! holds a head. No cycle; and every edge ends in a kick. The last edge of all, from the drainer to
+//! the disk, does not: who waits for it holds nothing, because `statement.admit` keeps room in the
+//! ring for everybody who has begun.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -50,26 +52,28 @@ pub const Wait = struct {
                 const slot = &region.slots[sequenced.slot];
                 const patience = slot.patience.load(.monotonic);
                 const progress = slot.progress.load(.monotonic);
-                if (resolution == .not_yet) _ = ring.drainDecided(region, 64);
+                if (resolution == .not_yet) _ = ring.advance(region, 64);
                 if (!wait.isOver(sequenced.position, progress, patience)) return;
                 const position = if (resolution == .not_yet)
-                    ring.drainedPosition(region) + 1
+                    ring.stampedPosition(region) + 1
                 else
                     sequenced.position;
-                if (ring.skipCell(region, position)) countKick(region);
+                if (ring.skipCell(region, position)) countKick(region) else wait.forLog(region);
             },
             .committed, .aborted => {},
         }
     }
 
-    /// Waits a little for the oldest position that is not drained, or skips it.
+    /// Waits a little for the oldest position that is not drained: for its log, or its owner, whom
+    /// it then skips.
     pub fn drain(wait: *Wait, region: *const Region) void {
-        if (ring.drainDecided(region, 256) > 0) {
+        if (ring.advance(region, 256) > 0) {
             wait.* = .{};
             return;
         }
-        const position = ring.drainedPosition(region) + 1;
-        if (position > region.control.next.word.load(.acquire)) return;
+        const position = ring.stampedPosition(region) + 1;
+        if (position > region.control.next.word.load(.acquire)) return wait.forLog(region);
+        if (ring.decisionAt(region, position) != .undecided) return wait.forLog(region);
         const patience = session_module.patience_us_min;
         if (!wait.isOver(position, progressOf(region, position), patience)) return;
         if (ring.skipCell(region, position)) countKick(region);
@@ -77,14 +81,32 @@ pub const Wait = struct {
 
     /// Waits a little for one undecided position, or skips it.
     pub fn cell(wait: *Wait, region: *const Region, position: version_module.Position) void {
-        _ = ring.drainDecided(region, 64);
+        _ = ring.advance(region, 64);
         const patience = session_module.patience_us_min;
         if (!wait.isOver(position, progressOf(region, position), patience)) return;
         if (ring.skipCell(region, position)) {
             countKick(region);
-        } else if (ring.skipCell(region, ring.drainedPosition(region) + 1)) {
+        } else if (ring.skipCell(region, ring.stampedPosition(region) + 1)) {
             countKick(region); // the ring is full: the oldest one is in the way
+        } else {
+            wait.forLog(region);
         }
+    }
+
+    /// Waits a little for the log to take what is decided, if it is behind. No patience: nobody
+    /// may skip what is committed.
+    fn forLog(wait: *Wait, region: *const Region) void {
+        if (ring.drainedPosition(region) == ring.stampedPosition(region)) return;
+        wakeLog(region);
+        wait.rounds += 1;
+        if (wait.rounds <= spins) return sync.spinHint();
+        if (wait.rounds <= spins + yields) return sync.yield();
+        wait.sleep();
+    }
+
+    fn sleep(wait: *const Wait) void {
+        const doublings: u6 = @intCast(@min(wait.rounds -| (spins + yields), 5));
+        sync.sleepNs(@min(sleep_ns_min << doublings, sleep_ns_max));
     }
 
     fn isOver(wait: *Wait, identity: u64, progress: u32, patience_us: u32) bool {
@@ -110,11 +132,19 @@ pub const Wait = struct {
         const patience_ns = @as(u64, patience_us) * std.time.ns_per_us;
         if (before - wait.progressed_ns >= patience_ns) return true;
         if (before - wait.started_ns >= @max(install_ns_max, patience_ns)) return true;
-        const doublings: u6 = @intCast(@min(wait.rounds - spins - yields, 5));
-        sync.sleepNs(@min(sleep_ns_min << doublings, sleep_ns_max));
+        wait.sleep();
         return false;
     }
 };
+
+/// Wakes the thread that writes the log, if it sleeps.
+pub fn wakeLog(region: *const Region) void {
+    const log = &region.control.log;
+    // Pairs with the thread's store of the flag before it looks at `wake` and `stamped` again.
+    if (log.sleeping.load(.monotonic) == 0 or log.sleeping.swap(0, .acq_rel) == 0) return;
+    _ = log.wake.fetchAdd(1, .release);
+    sync.futexWake(&log.wake, 1);
+}
 
 /// Progress of the slot that holds a position, so that a slow validation is not taken for a stop.
 fn progressOf(region: *const Region, position: version_module.Position) u32 {

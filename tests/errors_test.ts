@@ -33,6 +33,8 @@ const outOfReach: Readonly<Partial<Record<ErrorCode, string>>> = {
   disk_full: "tests/full_disk_test.ts reaches it, where a file system may be mounted",
   unsupported_platform: "needs another operating system",
   internal: "is a bug",
+  log_failed: "needs a disk that fails",
+  durability_unknown: "needs a disk that fails",
 };
 
 const reached = new Set<ErrorCode>();

@@ -294,7 +294,7 @@ pub fn indexScan(descending: bool) void {
 pub fn maintain() void {
     const session = fixture.current();
     session.pin();
-    _ = ring.drainDecided(&fixture.region, 8);
+    _ = ring.advance(&fixture.region, 8);
     session.unpin();
     vacuum.advanceHorizon(&fixture.region);
     session.pin();

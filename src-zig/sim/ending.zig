@@ -52,7 +52,7 @@ fn settle() void {
         session.unpin();
         vacuum.burnPosition(&fixture.region);
         session.pin();
-        _ = ring.drainDecided(&fixture.region, 1);
+        _ = ring.advance(&fixture.region, 1);
         session.unpin();
         vacuum.advanceHorizon(&fixture.region);
         if (drainLogs(session)) break;

@@ -84,7 +84,7 @@ pub fn reset(options: Options) void {
 pub fn ripen() void {
     const session = sessions[0].?;
     session.pin();
-    _ = ring.drainDecided(&region, ring.cellCount(&region));
+    _ = ring.advance(&region, ring.cellCount(&region));
     session.unpin();
     engine.vacuum.advanceHorizon(&region);
 }

@@ -24,4 +24,5 @@ pub const Mutation = enum {
     no_recheck,
     moving_snapshot,
     dirty_read,
+    drained_without_epoch,
 };
