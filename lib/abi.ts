@@ -106,7 +106,7 @@ export const statusText = {
   already_open: "it is open already with other options",
   internal: "Aerostore has a bug or is out of memory",
   log_failed: "the log cannot be written",
-  durability_unknown: "the commit is visible, but it is not known whether it is on disk",
+  durability_unknown: "the commit is visible, but perhaps not on disk",
 } as const;
 
 /** Arguments and result of every exported function. */

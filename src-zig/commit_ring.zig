@@ -25,8 +25,8 @@
 //!     read between two loads of the word that agree
 //!   * cell cas acq_rel / load acquire: who sees committed sees the transaction's versions
 //!   * `xmin` store release / load acquire: who sees a position sees `xmax` of the version below
-//!   * `stamped` and `drained` cas acq_rel / load acquire: who sees a watermark sees the stamps, and
-//!     what the log's leader wrote before it
+//!   * `stamped` and `drained` cas acq_rel / load acquire: who sees a watermark sees the stamps,
+//!     and what the log's leader wrote before it
 //!
 //! Killed before the cell's swap: the transaction never happened; anybody skips the cell.
 //! Killed after it: it is committed; whoever advances stamps its versions, recovery rolls its log
@@ -363,12 +363,8 @@ fn followStamped(region: *const Region, position: Position) void {
 /// leader saw or wrote last, with its epoch in it; false if the leadership is lost.
 pub fn passDrained(region: *const Region, before: u64, to: Position) bool {
     assert(Watermark.position(before) <= to);
-    const after = if (sync.mutated(.drained_without_epoch)) blk: {
-        const seen = region.control.drained.word.load(.acquire);
-        const raised = Watermark.with(seen, @max(to, Watermark.position(seen)));
-        break :blk region.control.drained.word.cas(seen, raised, .acq_rel, .acquire);
-    } else region.control.drained.word.cas(before, Watermark.with(before, to), .acq_rel, .acquire);
-    return after == null;
+    const after = Watermark.with(before, to);
+    return region.control.drained.word.cas(before, after, .acq_rel, .acquire) == null;
 }
 
 test "Cell: laps are compared around the wrap" {

@@ -102,7 +102,7 @@ pub const Status = enum(i32) {
             .already_open => "it is open already with other options",
             .internal => "Aerostore has a bug or is out of memory",
             .log_failed => "the log cannot be written",
-            .durability_unknown => "the commit is visible, but it is not known whether it is on disk",
+            .durability_unknown => "the commit is visible, but perhaps not on disk",
         };
     }
 

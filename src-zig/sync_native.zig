@@ -274,7 +274,6 @@ pub const Mutation = enum {
     no_recheck,
     moving_snapshot,
     dirty_read,
-    drained_without_epoch,
 };
 
 const mutation = @field(Mutation, @import("build_options").mutation);

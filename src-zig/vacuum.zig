@@ -76,7 +76,8 @@ pub fn revoke(region: *const Region, slot: u32, word: u64) bool {
 }
 
 /// Skips one position on purpose, so that `drained` moves when nobody commits and what was retired
-/// at drained + 1 ripens. Not where the ring is nearly full: its log stands, so nothing would ripen.
+/// at drained + 1 ripens. Not where the ring is nearly full: then its log stands, and nothing
+/// would ripen.
 pub fn burnPosition(region: *const Region) void {
     if (ring.isCrowded(region)) return;
     const position = region.control.next.word.fetchAdd(1, .acq_rel) + 1;

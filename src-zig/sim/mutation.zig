@@ -24,5 +24,4 @@ pub const Mutation = enum {
     no_recheck,
     moving_snapshot,
     dirty_read,
-    drained_without_epoch,
 };
