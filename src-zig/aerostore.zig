@@ -133,6 +133,7 @@ test {
         _ = @import("engine.zig");
         _ = @import("file_layer.zig");
         _ = @import("log_segment.zig");
+        _ = @import("huge_pages.zig");
         _ = @import("ingest_calls.zig");
         _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");

@@ -10,6 +10,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const HugePages = @import("huge_pages.zig").HugePages;
 const index_build = @import("index_build.zig");
 const limits = @import("limits.zig");
 const region_module = @import("region.zig");
@@ -59,6 +60,7 @@ pub const Engine = struct {
     sessions: std.ArrayList(*Session) = .empty,
     mutex: ProcessMutex = .{},
     ages: stalls.Ages = .{},
+    huge_pages: HugePages = .{},
 
     /// Starts the maintenance thread. `engine` must stay where it is until `stop`.
     pub fn start(
@@ -141,9 +143,10 @@ pub const Engine = struct {
             const leading = engine.lead();
             const busy = leading and engine.round();
             engine.drainIdle();
+            const moving = leading and engine.huge_pages.step(engine.region);
             if (!busy and leading) engine.region.control.shared.drainer_sleeping.store(1, .seq_cst);
             if (engine.stopping.load(.acquire) != 0) break;
-            sync.futexWait(wake, seen, if (busy) round_ns_busy else round_ns_idle);
+            sync.futexWait(wake, seen, if (busy or moving) round_ns_busy else round_ns_idle);
         }
     }
 

@@ -16,7 +16,8 @@ pub const supported = builtin.os.tag == .linux;
 /// Longest path including its final zero.
 pub const path_bytes_max = 4096;
 /// Mappings start at a multiple of this, so that huge pages can back them.
-pub const mapping_align = 2 * 1024 * 1024;
+pub const mapping_align = huge_page_size;
+pub const huge_page_size = 2 * 1024 * 1024;
 pub const page_size = 4096;
 
 pub const Fd = i32;
@@ -355,9 +356,34 @@ pub fn map(fd: Fd, length: usize) Error![]align(page_size) u8 {
     const shared = linux.MAP{ .TYPE = .SHARED, .FIXED = true };
     const prot = linux.PROT{ .READ = true, .WRITE = true };
     _ = try check(linux.mmap(base, length, prot, shared, fd, 0));
-    // Helps where a tmpfs is mounted with huge=advise, and is refused without harm elsewhere.
+    // Helps where a tmpfs is mounted with huge=advise, and is refused without harm elsewhere; see
+    // also `huge_pages.zig`.
     _ = linux.madvise(base, length, linux.MADV.HUGEPAGE);
     return base[0..length];
+}
+
+/// What `collapse` has achieved.
+pub const Collapse = enum {
+    /// The memory lies in a huge page.
+    done,
+    /// Not now: memory is short or scattered, or somebody else has a hand on a page.
+    refused,
+    /// Never: the kernel or the file cannot do it.
+    impossible,
+};
+
+/// Moves the `huge_page_size` bytes at `memory`, which has that alignment, into a huge page, for
+/// all processes that map them. Holes of the file would be filled. Linux 6.1 and later; the setting
+/// of /sys/kernel/mm/transparent_hugepage/shmem_enabled plays no part unless it is `deny`.
+pub fn collapse(memory: [*]align(page_size) u8) Collapse {
+    if (!supported) return .impossible;
+    const madv_collapse = 25; // The standard library does not know it yet.
+    const errno = linux.errno(linux.madvise(memory, huge_page_size, madv_collapse));
+    return switch (errno) {
+        .SUCCESS => .done,
+        .AGAIN, .BUSY, .NOMEM, .INTR => .refused,
+        else => .impossible,
+    };
 }
 
 /// Maps `length` zero bytes that only this process sees.

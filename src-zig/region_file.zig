@@ -23,6 +23,7 @@ const lock_file = @import("lock_file.zig");
 const region_module = @import("region.zig");
 const assert = std.debug.assert;
 const Region = region_module.Region;
+const Shm = sync.Shm;
 const Header = region_module.Header;
 const Detail = status.Detail;
 const osError = lock_file.osError;
@@ -34,8 +35,10 @@ pub const size_default = 1 << 30;
 const directory_default = "/dev/shm";
 const ephemeral_name_max = 100;
 const grow_chunk_min = 1 << 20;
-/// Reserving memory clears it, at about 0.7 ms for each MiB: a longer stall is not wanted.
+/// Reserving memory clears it, at up to 0.7 ms for each MiB: a longer stall is not wanted.
 const grow_chunk_max = 16 << 20;
+/// Whoever needs memory does not wait longer than that for the kernel to find a huge page.
+const huge_page_ns_max = 20 * std.time.ns_per_ms;
 
 /// The limit of a new region for a number that came from outside; 0 stands for the default.
 pub fn sizeOf(number: f64) ?u64 {
@@ -145,6 +148,8 @@ pub const RegionFile = struct {
     region: Region,
     /// Bytes that the region may ever use, from the checked copy of the header.
     size_max: u64,
+    /// 0 once the kernel had no huge page, or was slow to find one: see `fillHugePages`.
+    grows_huge: Shm(u32),
 
     /// Maps the region of the store that `lock` identifies; builds an empty one if there is none
     /// or if the last one did not survive a reboot. The caller holds INIT.
@@ -291,6 +296,7 @@ pub const RegionFile = struct {
 
     fn mapAll(file: *RegionFile, size_max: u64, detail: *Detail) Error!void {
         file.size_max = size_max;
+        file.grows_huge = .init(1);
         file.mapping = os.map(file.fd, size_max) catch |err|
             return osError(err, "map", &file.path, detail);
     }
@@ -318,16 +324,21 @@ pub const RegionFile = struct {
             return osError(err, "create", &temporary, detail);
         errdefer os.close(file.fd);
         errdefer os.unlink(&temporary) catch {};
-        os.reserve(file.fd, 0, plan.fixed_size) catch |err|
-            return osError(err, "reserve memory for", &temporary, detail);
         try file.mapAll(config.size_max, detail);
         errdefer os.unmap(file.mapping);
+        const reserved = @min(
+            config.size_max,
+            std.mem.alignForward(u64, plan.fixed_size, os.huge_page_size),
+        );
+        file.reserve(0, reserved) catch |err|
+            return osError(err, "reserve memory for", &temporary, detail);
 
         const identity: region_module.Identity = .{ .store_uuid = uuid, .boot_id = boot_id };
         region_module.format(file.mapping.ptr, config, identity) catch
             return tooSmall(size_max, detail);
         // The checkpoint and the log are loaded here, into a region that nobody sees yet.
         const header: *Header = @ptrCast(file.mapping.ptr);
+        Region.init(file.mapping.ptr).control.memory.committed.store(reserved, .monotonic);
         // Release: whoever maps the file under its final name finds everything written before.
         header.state.store(@intFromEnum(region_module.RegionState.ready), .release);
         os.rename(&temporary, &file.path) catch |err|
@@ -344,15 +355,41 @@ pub const RegionFile = struct {
         if (now > file.size_max) return error.RegionFull; // Somebody damaged the word.
 
         const chunk = std.math.clamp(now / 8, grow_chunk_min, grow_chunk_max);
-        const wanted = @min(file.size_max, @max(needed_bytes, now + chunk));
+        const whole = std.mem.alignForward(u64, @max(needed_bytes, now + chunk), os.huge_page_size);
+        const wanted = @min(file.size_max, whole);
         // When memory is short, what is needed may still be there when a chunk is not.
-        const end = if (os.reserve(file.fd, now, wanted - now)) wanted else |_| end: {
+        const end = if (file.reserve(now, wanted)) wanted else |_| end: {
             os.reserve(file.fd, now, needed_bytes - now) catch return error.RegionFull;
             break :end needed_bytes;
         };
         // Two processes may reserve the same bytes at once, which is harmless. Release: memory
         // below `committed` is there for whoever reads it.
         _ = committed.fetchMax(end, .acq_rel);
+    }
+
+    /// Reserves bytes `start..end` of the file, in huge pages as far as there are any.
+    fn reserve(file: *RegionFile, start: u64, end: u64) os.Error!void {
+        file.fillHugePages(start, end);
+        try os.reserve(file.fd, start, end - start);
+    }
+
+    /// Puts a huge page behind each piece of `start..end` that nobody uses yet. That takes 60 µs
+    /// for each MiB, small pages take 300 and as much again when they are touched; `huge_pages.zig`
+    /// has the other reasons. What fails is left to `reserve`.
+    fn fillHugePages(file: *RegionFile, start: u64, end: u64) void {
+        var at = std.mem.alignForward(u64, start, os.huge_page_size);
+        while (at + os.huge_page_size <= end) : (at += os.huge_page_size) {
+            if (file.grows_huge.load(.monotonic) == 0) return;
+            const began = sync.nowNs();
+            // A piece without any page is taken for one behind the end of the file.
+            const last_page = at + os.huge_page_size - os.page_size;
+            os.reserve(file.fd, last_page, os.page_size) catch return;
+            const piece: [*]align(os.page_size) u8 = @alignCast(file.mapping.ptr + at);
+            const done = os.collapse(piece) == .done;
+            if (done and sync.nowNs() - began < huge_page_ns_max) continue;
+            // The maintenance thread has the time to try again.
+            file.grows_huge.store(0, .monotonic);
+        }
     }
 };
 
@@ -496,6 +533,8 @@ test "RegionFile.open: refuses foreign and truncated files, and leaves them alon
     defer os.close(fd);
     const size = (try os.stat(fd)).size;
     _ = std.os.linux.ftruncate(fd, @intCast(size - 1));
+    try store.expectRefusal(error.Corrupt, "it was cut off");
+    _ = std.os.linux.ftruncate(fd, @sizeOf(Header));
     try store.expectRefusal(error.Corrupt, "contradicts itself or its size");
     _ = std.os.linux.ftruncate(fd, 1000);
     try store.expectRefusal(error.Corrupt, "is cut off in its header");
