@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 6510015795549131;
+export const abiHash = 7299842229884968;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -131,7 +131,7 @@ export const signatures = {
   aero_index_count: [["u32", "u32", "u32"], "f64"],
   aero_row_view: [["u32", "u32", "u32"], "f64"],
   aero_transaction_begin: [["u32", "u32"], "i32"],
-  aero_transaction_commit: [["u32", "u32"], "i32"],
+  aero_transaction_commit: [["u32", "u32", "u32"], "i32"],
   aero_transaction_abort: [["u32", "u32"], "i32"],
   aero_transaction_savepoint: [["u32", "u32"], "i32"],
   aero_transaction_rollback_to: [["u32", "u32", "u32"], "i32"],
@@ -142,6 +142,14 @@ export const signatures = {
   aero_ingest_begin: [["u32", "u32", "u32"], "i32"],
   aero_ingest_feed: [["u32", "u32", "u32", "u32"], "i32"],
   aero_ingest_end: [["u32", "u32"], "i32"],
+  aero_position: [["u32"], "f64"],
+  aero_durable_poll: [["u32", "f64"], "i32"],
+  aero_durable_request: [["u32", "f64"], "i32"],
+  aero_durable_wait: [["u32", "f64", "u32"], "i32"],
+  aero_durable_arm: [["u32", "u32", "f64"], "i32"],
+  aero_waker_open: [[], "i32"],
+  aero_waker_descriptor: [["u32"], "i32"],
+  aero_waker_close: [["u32"], "i32"],
   aero_config_set: [["u32", "u32", "u32"], "i32"],
   aero_config_get: [["u32", "u32"], "f64"],
   aero_stats: [["u32"], "i32"],
@@ -258,12 +266,15 @@ export const TransactionFlag = {
   relaxed: 2,
   exclusive: 4,
   queue: 8,
+  durable: 16,
+  visible: 32,
 } as const;
 
 /** The number of each setting of a region. */
 export const Setting = {
   max_snapshot_age_ms: 1,
   kill_stalled_after_ms: 2,
+  synchronous_commit: 3,
 } as const;
 
 /** The number of each route in a plan. */

@@ -20,8 +20,13 @@ export interface Configuration {
    * is killed by another one. 0 for never, which is the default.
    */
   kill_stalled_after_ms: number;
-  /** When a commit returns. Only `"off"` for now: there is no log on disk. */
-  synchronous_commit: "off";
+  /**
+   * When a commit returns. `"off"`: when it is visible. No process crash loses it, and a power cut
+   * loses what was committed in the last moments, 100 ms as a rule. `"on"`: when its record is on
+   * disk, together with all that wait at that time. A transaction may choose for itself. A new
+   * region begins with `"off"`; an ephemeral database has no other.
+   */
+  synchronous_commit: "on" | "off";
 }
 
 /** The name of a setting. An `aerostore.` prefix is allowed. */
@@ -33,45 +38,66 @@ export type ConfigurationValue<Name extends ConfigurationName> = Name extends ke
   : Name extends `aerostore.${infer Bare extends keyof Configuration}` ? Configuration[Bare]
   : never;
 
-const millisecondsMax = 2 ** 32 - 1;
+/** How a setting crosses the border. */
+interface SettingType {
+  /** What it may be, in words. */
+  readonly range: string;
+  /** The number of a value; undefined if it is out of range. */
+  encode(value: unknown): number | undefined;
+  decode(number: number): number | string;
+}
+
+const wholeMax = 2 ** 32 - 1;
+
+function wholeNumber(unit: string): SettingType {
+  return {
+    range: `a whole number of ${unit} from 0 to ${wholeMax}`,
+    encode: (value) =>
+      typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= wholeMax
+        ? value
+        : undefined,
+    decode: (number) => number,
+  };
+}
+
+const onOff: SettingType = {
+  range: `"on" or "off"`,
+  encode: (value) => value === "on" ? 1 : value === "off" ? 0 : undefined,
+  decode: (number) => number === 0 ? "off" : "on",
+};
+
+const types: Record<keyof Configuration, SettingType> = {
+  max_snapshot_age_ms: wholeNumber("milliseconds"),
+  kill_stalled_after_ms: wholeNumber("milliseconds"),
+  synchronous_commit: onOff,
+};
 
 /** Changes a setting; see {@linkcode Aerostore.setConfig}. */
 export function setConfig(connection: Connection, name: string, value: unknown): void {
   const bare = bareName(name, "set");
   const attempt = `set ${quote(bare)} to ${quote(value)}`;
-  if (bare === "synchronous_commit") {
-    if (value === "off") return;
-    const [code, reason] = value === "on"
-      ? ["not_supported", "this version has no log on disk"] as const
-      : ["bad_argument", `it is "on" or "off"`] as const;
-    throw new AerostoreError(code, `Cannot ${attempt}: ${reason}`);
+  const { encode, range } = types[bare];
+  const number = encode(value);
+  if (number === undefined) {
+    throw new AerostoreError("bad_argument", `Cannot ${attempt}: it is ${range}`);
   }
-  const valid = typeof value === "number" && Number.isInteger(value) && value >= 0 &&
-    value <= millisecondsMax;
-  if (!valid) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: it is a whole number of milliseconds from 0 to ${millisecondsMax}`,
-    );
-  }
-  const result = connection.configSet(Setting[bare], value);
+  const result = connection.configSet(Setting[bare], number);
   if (result < 0) throw connection.error(result, attempt);
 }
 
 /** Reads a setting; see {@linkcode Aerostore.getConfig}. */
 export function getConfig(connection: Connection, name: string): number | string {
   const bare = bareName(name, "get");
-  if (bare === "synchronous_commit") return "off";
   const result = connection.configGet(Setting[bare]);
   if (result < 0) throw connection.error(result, `get ${quote(bare)}`);
-  return result;
+  return types[bare].decode(result);
 }
 
 function bareName(name: string, verb: string): keyof Configuration {
-  const bare = name.startsWith("aerostore.") ? name.slice("aerostore.".length) : name;
-  if (bare === "synchronous_commit" || Object.hasOwn(Setting, bare)) {
-    return bare as keyof Configuration;
-  }
+  const bare = typeof name === "string" && name.startsWith("aerostore.")
+    ? name.slice("aerostore.".length)
+    : name;
+  if (Object.hasOwn(types, bare)) return bare as keyof Configuration;
   throw new AerostoreError(
     "bad_argument",
     `Cannot ${verb} ${quote(name)}: there is no such setting`,

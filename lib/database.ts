@@ -7,13 +7,13 @@
 import { resolve } from "node:path";
 import { Limit } from "./abi.ts";
 import { Catalogue } from "./catalogue.ts";
+import { type ConfigurationName, type ConfigurationValue, getConfig, setConfig } from "./config.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { QueryContext } from "./execution.ts";
 import { environmentVariable, loadLibrary } from "./library.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "./native.ts";
 import { type Columns, TableDefinition } from "./schema.ts";
 import { parseSize } from "./size.ts";
-import { type ConfigurationName, type ConfigurationValue, getConfig, setConfig } from "./config.ts";
 import type { Dialect } from "./stapi/ast.ts";
 import type { Stats, Verification } from "./stats.ts";
 import { Table } from "./table.ts";
@@ -53,9 +53,9 @@ export interface OpenOptions {
   /** Whose rules searches follow. Default: `"default"`. */
   readonly dialect?: Dialect;
   /**
-   * `off`: a commit returns when it is visible. Process crashes lose nothing, a power cut loses
-   * everything: this version has no log on disk, and refuses `on` with `not_supported`.
-   * Default: `off`.
+   * Sets `synchronous_commit` of the whole database; see {@linkcode Configuration}. Default: it
+   * stays as it is, which is `"off"` in a new one. An ephemeral database has nothing on disk and
+   * refuses `"on"` with `not_supported`.
    */
   readonly synchronousCommit?: "on" | "off";
   /** Sets `max_snapshot_age_ms` of the whole region; see {@linkcode Configuration}. */
@@ -167,12 +167,15 @@ export class Aerostore implements Disposable {
     try {
       const database = new Aerostore(connection, options.dialect ?? "default");
       for (const definition of options.tables ?? []) database.#declare(definition);
-      const { maxSnapshotAgeMs, killStalledAfterMs } = options;
+      const { maxSnapshotAgeMs, killStalledAfterMs, synchronousCommit } = options;
       if (maxSnapshotAgeMs !== undefined) {
         database.setConfig("max_snapshot_age_ms", maxSnapshotAgeMs);
       }
       if (killStalledAfterMs !== undefined) {
         database.setConfig("kill_stalled_after_ms", killStalledAfterMs);
+      }
+      if (synchronousCommit !== undefined) {
+        database.setConfig("synchronous_commit", synchronousCommit);
       }
       return database;
     } catch (error) {
@@ -229,6 +232,9 @@ export class Aerostore implements Disposable {
    * After a conflict with another transaction the function runs again, so it should change nothing
    * but the database. If it throws, the transaction is aborted and the error passed on.
    *
+   * With `synchronousCommit` `"on"`, a plain function blocks until its changes are on disk; the
+   * promise of an asynchronous one waits for that without blocking.
+   *
    * @param run The function. It may be asynchronous: the transaction then ends when its promise is
    * settled, and stays open while it waits.
    * @param options See {@linkcode RetryOptions}.
@@ -263,7 +269,7 @@ export class Aerostore implements Disposable {
    * @param name See {@linkcode Configuration}.
    * @param value The new value.
    * @throws {AerostoreError} With `bad_argument` for a name or value that makes no sense,
-   * `not_supported` for one that this version cannot follow.
+   * `not_supported` for one that this database cannot follow, `read_only`.
    *
    * @example Bound how long a forgotten transaction holds memory back
    * ```ts
@@ -284,6 +290,59 @@ export class Aerostore implements Disposable {
   getConfig<Name extends ConfigurationName>(name: Name): ConfigurationValue<Name> {
     this.#connection.check();
     return getConfig(this.#connection, name) as ConfigurationValue<Name>;
+  }
+
+  /**
+   * Waits, without blocking, until everything that is committed by now is on disk, whoever has
+   * committed it.
+   *
+   * @throws {AerostoreError} Rejects with `not_supported` for an ephemeral database, `closed` if it
+   * is closed before, `durability_unknown` if the log fails.
+   *
+   * @example Commit quickly, and wait for the disk once
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mkdtempSync, rmSync } from "node:fs";
+   * import { tmpdir } from "node:os";
+   * import { join } from "node:path";
+   * import { Aerostore, defineTable, t } from "aerostore";
+   *
+   * const Visit = defineTable("Visit", { id: t.int32().primaryKey() });
+   * const directory = mkdtempSync(join(tmpdir(), "visits-"));
+   * {
+   *   using db = Aerostore.open(directory, { tables: [Visit], size: "8MiB" });
+   *   for (let id = 0; id < 100; id++) db.table(Visit).insert({ id });
+   *   await db.flush();
+   *   assert.ok(db.stats().log.durable >= db.stats().log.logged);
+   * }
+   * rmSync(directory, { recursive: true });
+   * ```
+   */
+  async flush(): Promise<void> {
+    const connection = this.#connection;
+    connection.check();
+    await connection.waits.wait(connection.lastPosition(), `flush ${quote(this.path)}`);
+  }
+
+  /**
+   * As {@linkcode Aerostore.flush}, but blocks.
+   *
+   * @param timeoutMs Milliseconds after which it gives up, from 0. Default: never.
+   * @returns Whether it is done; false after the time.
+   */
+  flushSync(timeoutMs = Infinity): boolean {
+    this.#connection.check();
+    const attempt = `flush ${quote(this.path)}`;
+    if (!(timeoutMs >= 0)) {
+      throw new AerostoreError(
+        "bad_argument",
+        `Cannot ${attempt}: timeoutMs is 0 or more, not ${quote(timeoutMs)}`,
+      );
+    }
+    const limit = Math.min(timeoutMs, 2 ** 32 - 1);
+    const result = this.#connection.durableWait(this.#connection.lastPosition(), limit);
+    if (result < 0) throw this.#connection.error(result, attempt);
+    return result > 0;
   }
 
   /** Returns what the database tells about itself. */
@@ -364,24 +423,13 @@ function checkOptions(options: OpenOptions, attempt: string): void {
       `Cannot ${attempt}: there is no option ${quote(name)}`,
     );
   }
-  const { dialect, synchronousCommit } = options;
+  const { dialect } = options;
   if (dialect !== undefined && dialect !== "default" && dialect !== "speedtables") {
     throw new AerostoreError(
       "bad_argument",
       `Cannot ${attempt}: dialect is "default" or "speedtables", not ${quote(dialect)}`,
     );
   }
-  if (synchronousCommit === undefined || synchronousCommit === "off") return;
-  if (synchronousCommit === "on") {
-    throw new AerostoreError(
-      "not_supported",
-      `Cannot ${attempt} with synchronousCommit "on": this version has no log on disk`,
-    );
-  }
-  throw new AerostoreError(
-    "bad_argument",
-    `Cannot ${attempt}: synchronousCommit is "on" or "off", not ${quote(synchronousCommit)}`,
-  );
 }
 
 function connectionOptionsOf(

@@ -6,7 +6,7 @@
 
 import { dlopen, type FFIFunction, type Pointer, toArrayBuffer } from "bun:ffi";
 import process from "node:process";
-import type { Host, Signatures, Symbols } from "./host.ts";
+import type { Host, Readable, Signatures, Symbols } from "./host.ts";
 
 /** The native functions and memory of this process, by way of `bun:ffi`. */
 export const host: Host = {
@@ -24,5 +24,16 @@ export const host: Host = {
 
   view(address: number, size: number): ArrayBuffer {
     return toArrayBuffer(address as Pointer, 0, size);
+  },
+
+  async readable(descriptor: number, onRead: () => void): Promise<Readable> {
+    // A descriptor that is connected already is not in the declared options.
+    const options = { fd: descriptor, socket: { data: onRead, close() {}, error() {} } };
+    const socket = await Bun.connect(options as unknown as Bun.UnixSocketOptions<undefined>);
+    return {
+      ref: () => socket.ref(),
+      unref: () => socket.unref(),
+      close: () => void socket.end(),
+    };
   },
 };

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Host, NativeType, Signatures, Symbols } from "./host.ts";
+import { Socket } from "node:net";
+import type { Host, NativeType, Readable, Signatures, Symbols } from "./host.ts";
 
 /** What is used of `Deno`, so that the file type-checks under other runtimes as well. */
 interface DenoNamespace {
@@ -37,5 +38,17 @@ export const host: Host = {
     const pointer = deno.UnsafePointer.create(BigInt(address));
     if (pointer === null) throw new RangeError(`Cannot view memory at address ${address}`);
     return deno.UnsafePointerView.getArrayBuffer(pointer, size);
+  },
+
+  readable(descriptor: number, onRead: () => void): Promise<Readable> {
+    const socket = new Socket({ fd: descriptor, readable: true, writable: false });
+    socket.on("data", onRead);
+    // The other end is closed: nobody waits any more.
+    socket.on("error", () => {});
+    return Promise.resolve({
+      ref: () => void socket.ref(),
+      unref: () => void socket.unref(),
+      close: () => void socket.destroy(),
+    });
   },
 };

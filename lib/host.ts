@@ -29,6 +29,16 @@ export type Symbols<S extends Signatures> = {
   ) => S[K][1] extends "void" ? void : number;
 };
 
+/** A socket in the event loop. */
+export interface Readable {
+  /** Lets it keep the process alive. */
+  ref(): void;
+  /** Lets the process end while it is open. */
+  unref(): void;
+  /** Closes it. */
+  close(): void;
+}
+
 /** A runtime. */
 export interface Host {
   /** The name of the runtime, for messages. */
@@ -52,4 +62,11 @@ export interface Host {
    * @param size Bytes, at most 1 GiB.
    */
   view(address: number, size: number): ArrayBuffer;
+  /**
+   * Has the event loop read a socket, and throws away what it reads.
+   *
+   * @param descriptor The socket, which belongs to the event loop from now on.
+   * @param onRead Called each time that something was there to read.
+   */
+  readable(descriptor: number, onRead: () => void): Promise<Readable>;
 }

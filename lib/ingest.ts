@@ -7,6 +7,7 @@
  */
 
 import { createReadStream } from "node:fs";
+import { Setting } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { columnOf, type TableLayout } from "./layout.ts";
 import type { Connection } from "./native.ts";
@@ -85,7 +86,7 @@ const fieldsMax = 1024;
  * @param handle The table.
  * @param source Where the text comes from.
  * @param options See {@linkcode IngestOptions}.
- * @returns What was read, at the end.
+ * @returns What was read, at the end; with `synchronous_commit` `"on"`, when all of it is on disk.
  * @throws {AerostoreError} With `bad_line`, quoting the first bad line and its number. Batches
  * before it are in the table.
  */
@@ -103,7 +104,11 @@ export async function ingest(
   const feeder = new Feeder(connection, id, attempt, options.onProgress);
   try {
     for await (const piece of piecesOf(source, attempt)) feeder.feed(piece);
-    return feeder.finish();
+    const progress = feeder.finish();
+    if (connection.configGet(Setting.synchronous_commit) === 1) {
+      await connection.waits.wait(feeder.position, attempt);
+    }
+    return progress;
   } finally {
     feeder.end();
   }
@@ -119,6 +124,7 @@ class Feeder {
   /** The first half of a surrogate pair whose second half is in the next piece. */
   #half = "";
   #bytes = 0;
+  #position = 0;
 
   constructor(
     connection: Connection,
@@ -130,6 +136,11 @@ class Feeder {
     this.#id = id;
     this.#attempt = attempt;
     this.#onProgress = onProgress;
+  }
+
+  /** The commit position of the last batch, or a later one. */
+  get position(): number {
+    return this.#position;
   }
 
   /** Feeds one piece, of any size. */
@@ -194,6 +205,7 @@ class Feeder {
     const result = connection.ingestFeed(this.#id, size, last);
     if (result < 0) throw connection.error(result, this.#attempt);
     this.#bytes += size;
+    this.#position = Math.max(this.#position, connection.position);
     this.#onProgress?.(this.#progress());
   }
 

@@ -12,9 +12,11 @@
 
 import { host } from "#host";
 import { Control, Limit, OpenFlag } from "./abi.ts";
+import { DurabilityWaits } from "./durability.ts";
 import { AerostoreError, codeOfResult, type ErrorCode, quote, reasonOf } from "./errors.ts";
 import type { Library } from "./library.ts";
 import { Memory } from "./memory.ts";
+import { wakeupsOf } from "./wakeups.ts";
 
 /** What opening a region needs to know. */
 export interface ConnectionOptions {
@@ -86,6 +88,8 @@ export class Connection {
   readonly output: Memory;
   /** Bytes of the input buffer. */
   readonly inputSize: number;
+  /** The waits for the disk. */
+  readonly waits: DurabilityWaits;
   /** Whether it is closed; then nothing of it may be used. */
   closed = false;
 
@@ -115,6 +119,7 @@ export class Connection {
         control.getUint32(Control.output_size, true),
       ),
     );
+    this.waits = new DurabilityWaits(this, wakeupsOf(library));
   }
 
   /**
@@ -136,6 +141,7 @@ export class Connection {
    */
   close(): void {
     if (this.closed) return;
+    this.waits.close();
     this.closed = true;
     let detached = this.#control.detach();
     for (const memory of [this.input, this.output, ...this.#windows]) {
@@ -308,9 +314,9 @@ export class Connection {
     return this.#library.aero_transaction_begin(this.#id, flags);
   }
 
-  /** Commits a transaction. */
-  transactionCommit(transaction: number): number {
-    return this.#library.aero_transaction_commit(this.#id, transaction);
+  /** Commits a transaction. 1 if it should be waited for and may not block, else 0. */
+  transactionCommit(transaction: number, mayBlock: boolean): number {
+    return this.#library.aero_transaction_commit(this.#id, transaction, mayBlock ? 1 : 0);
   }
 
   /** Aborts a transaction. */
@@ -361,6 +367,31 @@ export class Connection {
   /** Ends an ingest, finished or not. */
   ingestEnd(ingest: number): number {
     return this.#library.aero_ingest_end(this.#id, ingest);
+  }
+
+  /** Returns the position that everything committed so far is at or before. */
+  lastPosition(): number {
+    return this.#library.aero_position(this.#id);
+  }
+
+  /** Looks whether a position is on disk: 1, or 0 if not yet. */
+  durablePoll(position: number): number {
+    return this.#library.aero_durable_poll(this.#id, position);
+  }
+
+  /** Asks the log to bring a position to disk soon. */
+  durableRequest(position: number): number {
+    return this.#library.aero_durable_request(this.#id, position);
+  }
+
+  /** Blocks until a position is on disk: 1, or 0 after the time. */
+  durableWait(position: number, timeoutMs: number): number {
+    return this.#library.aero_durable_wait(this.#id, position, timeoutMs);
+  }
+
+  /** Has a waker woken when a position is on disk; 1 if it is already. */
+  durableArm(waker: number, position: number): number {
+    return this.#library.aero_durable_arm(this.#id, waker, position);
   }
 
   /** Changes a setting of the region. */

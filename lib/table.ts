@@ -367,7 +367,7 @@ class RowsWriter {
     if (last && this.#transaction !== 0) {
       const transaction = this.#transaction;
       this.#transaction = 0;
-      const result = connection.transactionCommit(transaction);
+      const result = connection.transactionCommit(transaction, true);
       if (result < 0) throw connection.error(result, attempt);
     }
   }

@@ -34,6 +34,11 @@ export interface TransactionOptions {
    * that is under way. Default: `"latest"`.
    */
   readonly snapshot?: "latest" | "relaxed";
+  /**
+   * When its commit returns: `"on"` when its record is on disk, `"off"` when it is visible.
+   * Default: what `synchronous_commit` is for the whole database.
+   */
+  readonly synchronousCommit?: "on" | "off";
 }
 
 /** The options of {@linkcode Aerostore.transaction}. */
@@ -80,6 +85,7 @@ export class Transaction implements Disposable {
     const readOnly = options.readOnly ?? false;
     let flags = readOnly ? TransactionFlag.read_only : 0;
     if (options.snapshot === "relaxed") flags |= TransactionFlag.relaxed;
+    flags |= promiseFlag(options.synchronousCommit);
     if (attempt >= queueAfter) flags |= TransactionFlag.queue;
     if (attempt >= exclusiveAfter) flags |= TransactionFlag.exclusive;
     const result = connection.transactionBegin(flags);
@@ -115,18 +121,59 @@ export class Transaction implements Disposable {
   }
 
   /**
-   * Makes the changes visible to everybody, at once.
+   * Makes the changes visible to everybody, at once. With `synchronousCommit` `"on"` it blocks
+   * until they are on disk.
    *
    * @throws {AerostoreError} With `serialization_failure` if another transaction changed what this
    * one has read; the message names the row or the table. Nothing is done then, and running all of
-   * it again may succeed.
+   * it again may succeed. With `durability_unknown` if it is visible, but the log failed before it
+   * was on disk; with `disk_full` or `log_failed` if the log takes nothing, and nothing is done.
    */
   commit(): void {
+    this.#commit(true);
+  }
+
+  /**
+   * As {@linkcode Transaction.commit}, but does not block while the changes go to disk. They are
+   * visible when it returns; what it waits for is the disk.
+   *
+   * @returns A promise that is fulfilled when they are on disk; with `synchronousCommit` `"off"`,
+   * at once.
+   *
+   * @example Wait for the disk, and let other work go on
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { mkdtempSync, rmSync } from "node:fs";
+   * import { tmpdir } from "node:os";
+   * import { join } from "node:path";
+   * import { Aerostore, defineTable, t } from "aerostore";
+   *
+   * const Order = defineTable("Order", { id: t.int32().primaryKey(), paid: t.bool() });
+   * const directory = mkdtempSync(join(tmpdir(), "orders-"));
+   * {
+   *   using db = Aerostore.open(directory, { tables: [Order], size: "8MiB" });
+   *   using tx = db.begin({ synchronousCommit: "on" });
+   *   tx.table(Order).insert({ id: 1, paid: true });
+   *   await tx.commitAsync();
+   *   assert.equal(db.table(Order).count(), 1);
+   * }
+   * rmSync(directory, { recursive: true });
+   * ```
+   */
+  async commitAsync(): Promise<void> {
+    if (!this.#commit(false)) return;
+    const { connection } = this.#host;
+    await connection.waits.wait(connection.position, "commit the transaction");
+  }
+
+  /** Returns whether the commit is to be waited for, which it is not if it may block. */
+  #commit(mayBlock: boolean): boolean {
     this.#check("commit");
     this.#end();
     const { connection } = this.#host;
-    const result = connection.transactionCommit(this.#state.id);
+    const result = connection.transactionCommit(this.#state.id, mayBlock);
     if (result < 0) throw connection.error(result, "commit the transaction");
+    return result > 0;
   }
 
   /** Gives all changes up. */
@@ -204,6 +251,17 @@ export class Transaction implements Disposable {
     this.#state.scope.ended = true;
     this.#host.ended(this);
   }
+}
+
+/** The flag of a `synchronousCommit` option. */
+function promiseFlag(option: unknown): number {
+  if (option === undefined) return 0;
+  if (option === "on") return TransactionFlag.durable;
+  if (option === "off") return TransactionFlag.visible;
+  throw new AerostoreError(
+    "bad_argument",
+    `Cannot begin a transaction: synchronousCommit is "on" or "off", not ${quote(option)}`,
+  );
 }
 
 /** What the tables of a transaction know of it. */
@@ -374,7 +432,7 @@ async function finishAsync(
   for (let attempt = attempts;; attempt++) {
     try {
       const value = await result;
-      if (!transaction.ended) transaction.commit();
+      if (!transaction.ended) await transaction.commitAsync();
       return value;
     } catch (error) {
       transaction[Symbol.dispose]();

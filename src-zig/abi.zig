@@ -12,6 +12,7 @@ const build_options = @import("build_options");
 const abi_surface = @import("abi_surface.zig");
 const config_calls = @import("config_calls.zig");
 const connection_module = @import("connection.zig");
+const durable_calls = @import("durable_calls.zig");
 const ingest_calls = @import("ingest_calls.zig");
 const os = @import("os.zig");
 const query_calls = @import("query_calls.zig");
@@ -181,9 +182,11 @@ pub export fn aero_transaction_begin(connection: u32, flags: u32) i32 {
     return count(c, transaction_calls.begin(c, @bitCast(flags)));
 }
 
-pub export fn aero_transaction_commit(connection: u32, transaction: u32) i32 {
+/// Commits. With `may_wait` 0 it never waits for the disk: 1 then says that the caller has to wait
+/// for the control block's `position`, because the transaction or the region promises it.
+pub export fn aero_transaction_commit(connection: u32, transaction: u32, may_wait: u32) i32 {
     const c = enter(connection) orelse return closed();
-    return done(c, transaction_calls.commit(c, transaction));
+    return truth(c, transaction_calls.commit(c, transaction, may_wait != 0));
 }
 
 pub export fn aero_transaction_abort(connection: u32, transaction: u32) i32 {
@@ -243,6 +246,54 @@ pub export fn aero_ingest_feed(connection: u32, ingest: u32, size: u32, last: u3
 pub export fn aero_ingest_end(connection: u32, ingest: u32) i32 {
     const c = enter(connection) orelse return closed();
     return done(c, ingest_calls.end(c, ingest));
+}
+
+/// The position that everything committed so far is at or before.
+pub export fn aero_position(connection: u32) f64 {
+    const c = enter(connection) orelse return Status.closed.codeF64();
+    return @floatFromInt(durable_calls.lastPosition(c));
+}
+
+/// 1 if the position is on disk, 0 if it may get there.
+pub export fn aero_durable_poll(connection: u32, position: f64) i32 {
+    const c = enter(connection) orelse return closed();
+    return truth(c, durable_calls.poll(c, position));
+}
+
+/// Asks the log to bring the position to disk soon, and does not wait for it.
+pub export fn aero_durable_request(connection: u32, position: f64) i32 {
+    const c = enter(connection) orelse return closed();
+    return done(c, durable_calls.request(c, position));
+}
+
+/// As `aero_durable_request`, and blocks until it is there: 1, or 0 after `timeout_ms` (all ones:
+/// never).
+pub export fn aero_durable_wait(connection: u32, position: f64, timeout_ms: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return truth(c, durable_calls.waitFor(c, position, timeout_ms));
+}
+
+/// As `aero_durable_request`, and has a waker woken when the position is on disk or cannot get
+/// there. 1 if it is there already, else 0. A connection has one such wait: the last one.
+pub export fn aero_durable_arm(connection: u32, waker: u32, position: f64) i32 {
+    const c = enter(connection) orelse return closed();
+    return truth(c, durable_calls.arm(c, waker, position));
+}
+
+/// Makes a waker for the calling thread. Returns its number, at least 1.
+pub export fn aero_waker_open() i32 {
+    const number = durable_calls.notifier.open() catch |err| return status.fromError(err).code();
+    return @intCast(number);
+}
+
+/// The socket on which a waker's bytes arrive. It belongs to the caller.
+pub export fn aero_waker_descriptor(waker: u32) i32 {
+    return durable_calls.notifier.descriptor(waker) orelse Status.bad_argument.code();
+}
+
+/// Closes a waker, but not the socket that the caller has.
+pub export fn aero_waker_close(waker: u32) i32 {
+    return if (durable_calls.notifier.close(waker)) 0 else Status.bad_argument.code();
 }
 
 /// Changes a setting of the region. `setting` is a `Setting`.

@@ -130,6 +130,7 @@ test {
         _ = catalogue;
         _ = catalogue_image;
         _ = @import("connection.zig");
+        _ = @import("durable_calls.zig");
         _ = @import("engine.zig");
         _ = @import("file_layer.zig");
         _ = @import("log_segment.zig");
@@ -137,6 +138,7 @@ test {
         _ = @import("ingest_calls.zig");
         _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");
+        _ = @import("notifier.zig");
         _ = @import("os.zig");
         _ = panic_module;
         _ = participants;

@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const connection_module = @import("connection.zig");
+const durable_calls = @import("durable_calls.zig");
 const sync = @import("sync");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
@@ -13,6 +14,8 @@ pub const Setting = enum(u32) {
     /// Milliseconds after which a process that does not come out of an operation, or keeps views of
     /// rows, is killed; 0 for never.
     kill_stalled_after_ms = 2,
+    /// 1: commits return when they are on disk. 0: when they are visible.
+    synchronous_commit = 3,
 };
 
 fn wordOf(connection: *Connection, number: u32) Error!*sync.Shm(u32) {
@@ -24,11 +27,15 @@ fn wordOf(connection: *Connection, number: u32) Error!*sync.Shm(u32) {
     return switch (setting) {
         .max_snapshot_age_ms => &shared.snapshot_age_ms_max,
         .kill_stalled_after_ms => &shared.kill_stalled_after_ms,
+        .synchronous_commit => &shared.synchronous_commit,
     };
 }
 
 pub fn set(connection: *Connection, number: u32, value: u32) Error!void {
     try connection.refuseReadOnly();
+    if (number == @intFromEnum(Setting.synchronous_commit) and value != 0) {
+        try durable_calls.refuseUnlogged(connection);
+    }
     (try wordOf(connection, number)).store(value, .monotonic);
 }
 

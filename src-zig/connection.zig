@@ -21,6 +21,7 @@ const sync = @import("sync");
 const os = @import("os.zig");
 const status = @import("status.zig");
 const abi_control = @import("abi_control.zig");
+const durable_calls = @import("durable_calls.zig");
 const ingest_calls = @import("ingest_calls.zig");
 const query_calls = @import("query_calls.zig");
 const row_calls = @import("row_calls.zig");
@@ -269,6 +270,7 @@ pub fn open(options: Options) Error!u32 {
 /// Closes a connection. The memory it showed to its isolate is gone after this.
 pub fn close(connection: *Connection) void {
     const index = connection.number.load(.monotonic) % connection_count_max;
+    durable_calls.forget(connection);
     connection.number.store(0, .release);
     connection.deinit();
     connection.store.close();
@@ -293,6 +295,7 @@ fn forgetInChild() callconv(.c) void {
         if (place.connection) |connection| connection.number.store(0, .release);
     }
     connections.mutex.resetInChild();
+    durable_calls.notifier.resetInChild();
 }
 
 fn currentThread() usize {
@@ -323,5 +326,6 @@ const thread_exit = struct {
             if (connection.number.load(.acquire) == 0) continue;
             if (connection.thread == thread) close(connection);
         }
+        durable_calls.notifier.closeOfThread(thread);
     }
 };

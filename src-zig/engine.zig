@@ -13,6 +13,7 @@ const sync = @import("sync");
 const HugePages = @import("huge_pages.zig").HugePages;
 const index_build = @import("index_build.zig");
 const limits = @import("limits.zig");
+const os = @import("os.zig");
 const region_module = @import("region.zig");
 const participants = @import("participants.zig");
 const recovery = @import("recovery.zig");
@@ -136,7 +137,7 @@ pub const Engine = struct {
     }
 
     fn run(engine: *Engine) void {
-        blockSignals();
+        os.blockSignals();
         while (engine.stopping.load(.acquire) == 0) {
             const wake = &engine.region.control.leader.wake;
             const seen = wake.load(.acquire);
@@ -219,13 +220,6 @@ pub const Engine = struct {
         _ = vacuum.drainResting(engine.maintenance, std.math.maxInt(u32));
     }
 };
-
-/// The host's signals are for the host's threads.
-fn blockSignals() void {
-    if (@import("builtin").os.tag != .linux) return;
-    const all = std.os.linux.sigfillset();
-    _ = std.os.linux.sigprocmask(std.os.linux.SIG.BLOCK, &all, null);
-}
 
 const generation_mask: u64 = (1 << 40) - 1;
 const leader_mask: u64 = (1 << 48) - 1;

@@ -484,6 +484,30 @@ fn readSmall(name: []const u8, buffer: []u8) Error!usize {
     return readAt(fd, buffer, 0);
 }
 
+/// Two connected sockets that never block and are closed by `exec`.
+pub fn socketPair() Error![2]Fd {
+    if (!supported) return error.UnsupportedPlatform;
+    const kind = linux.SOCK.STREAM | linux.SOCK.NONBLOCK | linux.SOCK.CLOEXEC;
+    var pair: [2]Fd = undefined;
+    _ = try check(linux.socketpair(linux.AF.UNIX, kind, 0, &pair));
+    return pair;
+}
+
+/// Sends one byte. If the socket is full, the other end has enough to read; if it is closed, there
+/// is nobody to tell, and no signal is raised.
+pub fn sendByte(socket: Fd) void {
+    if (!supported) return;
+    const byte = [1]u8{1};
+    _ = linux.sendto(socket, &byte, byte.len, linux.MSG.NOSIGNAL, null, 0);
+}
+
+/// Keeps signals from the calling thread: those of the host are for the host's threads.
+pub fn blockSignals() void {
+    if (!supported) return;
+    const all = linux.sigfillset();
+    _ = linux.sigprocmask(linux.SIG.BLOCK, &all, null);
+}
+
 /// Has `child` run in every process that this one forks, before `fork` returns there.
 pub fn atFork(child: *const fn () callconv(.c) void) void {
     if (comptime !(supported and builtin.link_libc)) return;

@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const connection_module = @import("connection.zig");
+const durable_calls = @import("durable_calls.zig");
 const pk_map = @import("pk_map.zig");
 const reader = @import("reader.zig");
 const result = @import("result.zig");
@@ -276,11 +277,18 @@ fn writeOne(connection: *Connection, transaction_number: u32, one: *const Write)
         const open = try connection.transactions.find(connection, transaction_number);
         return open.write(one);
     }
+    const position = try commitOne(connection, one);
+    try durable_calls.settle(connection, position);
+}
+
+/// Returns the position of the commit.
+fn commitOne(connection: *Connection, one: *const Write) Error!u64 {
     const session = try connection.takeSession();
     defer connection.releaseSession(session);
     const outcome = try statement.write(session, one);
     try check(connection, one, outcome.outcome);
     connection.control.position = @floatFromInt(outcome.position);
+    return outcome.position;
 }
 
 /// Maps what became of a write.
@@ -331,12 +339,26 @@ pub fn writeMany(
         return error.BadArgument;
     }
     const operation: Operation = if (flags.insert) .insert else .upsert;
-    return writeRecords(connection, transaction_number, table, .{
+    const records: Records = .{
         .bytes = bytes,
         .number = number,
         .operation = operation,
         .row_by_row = flags.row_by_row,
-    });
+    };
+    if (transaction_number != 0) {
+        return writeRecords(connection, transaction_number, table, records);
+    }
+    connection.control.position = 0;
+    // Row by row, those before one that is refused are committed as well.
+    const written = writeRecords(connection, 0, table, records);
+    const position: u64 = @intFromFloat(connection.control.position);
+    if (written) |_| try durable_calls.settle(connection, position) else |err| {
+        const detail = connection.detail;
+        durable_calls.settle(connection, position) catch {};
+        connection.detail = detail;
+        return err;
+    }
+    return written;
 }
 
 pub const Records = struct {
@@ -346,7 +368,7 @@ pub const Records = struct {
     row_by_row: bool,
 };
 
-/// As `writeMany`, for records anywhere in private memory.
+/// As `writeMany`, for records anywhere in private memory, and without waiting for the disk.
 pub fn writeRecords(
     connection: *Connection,
     transaction_number: u32,

@@ -243,6 +243,45 @@ pub fn futexWait(word: *const Shm(u32), expected: u32, timeout_ns: u64) void {
     _ = linux.futex_4arg(&word.raw, .{ .cmd = .WAIT, .private = false }, expected, limit);
 }
 
+/// A word and what it holds while there is nothing to do.
+pub const FutexWait = struct { word: *const Shm(u32), expected: u32 };
+
+/// Most words that `futexWaitAny` sleeps on.
+pub const futex_wait_any_max = 128;
+
+/// As `futexWait`, on several words at once: returns when one of them is woken or differs.
+///
+/// Where the kernel cannot do it (before Linux 5.16, or in a sandbox that does not let it), sleeps
+/// on the first one alone, and never for longer than `sleep_ns_max`.
+pub fn futexWaitAny(waits: []const FutexWait, timeout_ns: u64) void {
+    assert(waits.len > 0 and waits.len <= futex_wait_any_max);
+    if (waits.len == 1) return futexWait(waits[0].word, waits[0].expected, timeout_ns);
+    if (is_linux) {
+        var list: [futex_wait_any_max]linux.futex2_waitone = undefined;
+        for (waits, list[0..waits.len]) |wait, *entry| entry.* = .{
+            .val = wait.expected,
+            .uaddr = @intFromPtr(&wait.word.raw),
+            .flags = .{ .size = .U32, .private = false },
+        };
+        // The deadline is of this process's own clock, and of this call alone.
+        const deadline = timespecFromNs(nowNs() +| timeout_ns);
+        const limit: linux.kernel_timespec = .{ .sec = deadline.sec, .nsec = deadline.nsec };
+        const endless = timeout_ns == std.math.maxInt(u64);
+        const rc = linux.futex2_waitv(
+            &list,
+            @intCast(waits.len),
+            .{},
+            if (endless) null else &limit,
+            .MONOTONIC,
+        );
+        switch (linux.errno(rc)) {
+            .NOSYS, .PERM, .INVAL => {},
+            else => return,
+        }
+    }
+    futexWait(waits[0].word, waits[0].expected, @min(timeout_ns, sleep_ns_max));
+}
+
 /// Wakes at most `n` waiters of `word`, in any process. Costs the caller several microseconds when
 /// somebody sleeps on another processor: check a flag that says so first.
 pub fn futexWake(word: *const Shm(u32), n: u32) void {

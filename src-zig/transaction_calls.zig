@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const connection_module = @import("connection.zig");
+const durable_calls = @import("durable_calls.zig");
 const open_transaction = @import("open_transaction.zig");
 const pk_map = @import("pk_map.zig");
 const row_calls = @import("row_calls.zig");
@@ -27,13 +28,19 @@ pub const TransactionFlags = packed struct(u32) {
     exclusive: bool = false,
     /// It queues for the row that the connection's last conflict was about.
     queue: bool = false,
-    reserved: u28 = 0,
+    /// Its commit returns when it is on disk, or when it is visible; by default, as the region's
+    /// `synchronous_commit` says.
+    durable: bool = false,
+    visible: bool = false,
+    reserved: u26 = 0,
 };
 
 /// One open transaction, and the places it can go back to.
 pub const Open = struct {
     connection: *Connection,
     inner: *OpenTransaction,
+    /// Null: as the region says.
+    promise: ?durable_calls.Promise = null,
     savepoints: std.ArrayList(usize) = .empty,
 
     /// The row of a key as the transaction sees it. Call between `enter` and `leave`.
@@ -95,10 +102,11 @@ pub const Transactions = struct {
 
 pub fn begin(connection: *Connection, flags: TransactionFlags) Error!u32 {
     const transactions = &connection.transactions;
-    if (flags.reserved != 0) {
+    if (flags.reserved != 0 or (flags.durable and flags.visible)) {
         connection.detail.set("unknown flags", .{});
         return error.BadArgument;
     }
+    if (flags.durable) try durable_calls.refuseUnlogged(connection);
     if (transactions.list.items.len >= Transactions.count_max) {
         connection.detail.set("the connection has {d} transactions open", .{
             Transactions.count_max,
@@ -123,18 +131,34 @@ pub fn begin(connection: *Connection, flags: TransactionFlags) Error!u32 {
         try inner.queue(transactions.last_conflict);
     }
     open.* = .{ .connection = connection, .inner = inner };
+    if (flags.durable) open.promise = .durable;
+    if (flags.visible) open.promise = .visible;
     const number = transactions.next;
     transactions.next = transactions.next % std.math.maxInt(i32) + 1;
     transactions.list.appendAssumeCapacity(.{ .number = number, .open = open });
     return number;
 }
 
-/// Commits, and ends the transaction whatever comes of it.
-pub fn commit(connection: *Connection, number: u32) Error!void {
+/// Commits, and ends the transaction whatever comes of it. Waits until it is on disk if that is
+/// promised and `may_wait`. True if it was promised, and the caller has to wait.
+pub fn commit(connection: *Connection, number: u32, may_wait: bool) Error!bool {
     const open = try connection.transactions.find(connection, number);
+    const promise = open.promise orelse durable_calls.promiseOf(connection);
+    const position = try commitOpen(connection, open, number);
+    if (position == 0 or promise == .visible) return false;
+    if (may_wait) try durable_calls.waitEndless(connection, position);
+    return !may_wait;
+}
+
+/// Returns the position of the commit; 0 if nothing was written.
+fn commitOpen(connection: *Connection, open: *Open, number: u32) Error!u64 {
     defer end(connection, open, number);
+    const wrote = !open.inner.options.read_only and open.inner.buffer.savepoint() > 0;
     switch (try open.inner.commit()) {
-        .committed => |position| connection.control.position = @floatFromInt(position),
+        .committed => |position| {
+            connection.control.position = @floatFromInt(position);
+            return if (wrote) position else 0;
+        },
         .unique_violation => return error.UniqueViolation,
         .conflict => {
             const conflict = open.inner.conflict;

@@ -96,9 +96,11 @@ describe("opening", () => {
     expectCode("bad_argument", () => store.open({ size: "300GiB" }), '"300GiB"');
   });
 
-  test("refuses what this version does not do", () => {
+  test("refuses what a database without a directory cannot do", () => {
     using store = new Store();
-    expectCode("not_supported", () => store.open({ synchronousCommit: "on" }), "no log on disk");
+    const options = { ...store.options, ephemeral: `errors-${process.pid}` };
+    const open = () => Aerostore.open({ ...options, synchronousCommit: "on" });
+    expectCode("not_supported", open, "nothing on disk");
   });
 
   test("refuses a file that is not a region", () => {

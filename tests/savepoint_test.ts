@@ -188,9 +188,9 @@ describe("old snapshots", () => {
     assert.throws(() => db.setConfig("max_snapshot_age_ms", -1), { code: "bad_argument" });
     // @ts-expect-error: no such setting
     assert.throws(() => db.setConfig("colour", 1), { code: "bad_argument", message: /"colour"/ });
-    // @ts-expect-error: not yet
-    assert.throws(() => db.setConfig("synchronous_commit", "on"), { code: "not_supported" });
+    // @ts-expect-error: no such value
+    assert.throws(() => db.setConfig("synchronous_commit", "maybe"), { code: "bad_argument" });
     db.setConfig("synchronous_commit", "off");
-    assert.equal(db.getConfig("synchronous_commit"), "off");
+    assert.equal(db.getConfig("aerostore.synchronous_commit"), "off");
   });
 });

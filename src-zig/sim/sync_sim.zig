@@ -238,6 +238,19 @@ pub noinline fn futexWait(word: *const Shm(u32), expected: u32, timeout_ns: u64)
     if (word.raw == expected) scheduler.sleepOn(word, timeout_ns);
 }
 
+pub const FutexWait = struct { word: *const Shm(u32), expected: u32 };
+pub const futex_wait_any_max = 128;
+
+/// Sleeps on the first word, for a moment at most: the native one may wake for no reason as well.
+pub noinline fn futexWaitAny(waits: []const FutexWait, timeout_ns: u64) void {
+    lockedAccess();
+    for (waits) |wait| {
+        trace("futex wait", @intFromPtr(wait.word), wait.word.raw, wait.expected, @returnAddress());
+        if (wait.word.raw != wait.expected) return;
+    }
+    scheduler.sleepOn(waits[0].word, @min(timeout_ns, 1_000_000));
+}
+
 pub noinline fn futexWake(word: *const Shm(u32), n: u32) void {
     lockedAccess();
     trace("futex wake", @intFromPtr(word), word.raw, n, @returnAddress());
