@@ -133,8 +133,13 @@ test {
         _ = @import("durable_calls.zig");
         _ = @import("engine.zig");
         _ = @import("file_layer.zig");
+        _ = @import("file_layer_memory.zig");
+        _ = @import("log_chain.zig");
+        _ = @import("log_reader.zig");
+        _ = @import("log_scan.zig");
         _ = @import("log_segment.zig");
         _ = @import("huge_pages.zig");
+        _ = @import("log_writer.zig");
         _ = @import("ingest_calls.zig");
         _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");

@@ -110,6 +110,15 @@ pub fn lengthOf(bytes: []const u8) ?u32 {
     return length;
 }
 
+/// False if a header at the start of `bytes`, which hold one, contradicts itself: spares the
+/// checksum over what is no frame.
+pub fn isPlausible(bytes: []const u8) bool {
+    const header = std.mem.bytesToValue(Header, bytes[0..header_size]);
+    const kind = @intFromEnum(header.kind);
+    return kind >= @intFromEnum(Kind.commit) and kind <= @intFromEnum(Kind.rotation) and
+        header.durable_hint <= header.previous and header.previous <= header.position;
+}
+
 fn sumOf(frame: []const u8, seed: u32) u32 {
     return crc32c.update(crc32c.update(seed, frame[0..4]), frame[8..]);
 }

@@ -39,6 +39,9 @@ const second_copy = 2048;
 
 pub const Uuid = [16]u8;
 
+/// Where bytes of the log stand: the number of a segment, and bytes from its start.
+pub const Place = struct { number: u32 = 0, offset: u64 = 0 };
+
 pub const Header = extern struct {
     magic: u64 = magic_expected,
     format: u32 = format_current,
@@ -58,7 +61,9 @@ pub const Header = extern struct {
     previous_position: u64,
     /// As in a frame.
     durable_hint: u64,
-    reserved: [40]u8 = @splat(0),
+    /// 1 if the segment begins within a transaction: parts of it are in the segment before.
+    continues: u32 = 0,
+    reserved: [36]u8 = @splat(0),
     /// CRC-32C of the bytes before it.
     checksum: u32 = 0,
     reserved_end: u32 = 0,

@@ -1,0 +1,528 @@
+//! Reading the log: which frames make it, where it ends, and whether it should have gone on.
+//!
+//! `LogReader.open` looks at every segment of the directory and at every frame above a position,
+//! and comes to a verdict; a `Cursor` then gives the frames that count, in their order. Everything
+//! is input: no bytes can make the reader fail in another way than by a verdict or an error.
+//!
+//! What counts:
+//!
+//!   * segments go in the order of `Header.isBefore`. Frames that commit a position from the
+//!     `start_position` of a later segment on are void: a leader that had been replaced wrote them
+//!   * within and across segments the chain of `log_frame.zig` must hold. Where it breaks, the log
+//!     ends, whatever follows
+//!   * the end is damage, not just the end, if something that follows in the order of segments says
+//!     that more was on the disk: a `durable_hint` above the last position, or the position that
+//!     the caller requires. Start positions say nothing of the kind: the header of a segment may
+//!     reach the disk before the frames of the segment before it
+//!   * a segment that is of another store, of another format, or not the one its name says is never
+//!     passed over: the log is refused
+//!
+//! What was damaged after the last sync of all, before any later byte reached the disk, cannot be
+//! told from what was torn.
+
+const std = @import("std");
+const file_layer = @import("file_layer.zig");
+const log_chain = @import("log_chain.zig");
+const log_frame = @import("log_frame.zig");
+const log_scan = @import("log_scan.zig");
+const segment = @import("log_segment.zig");
+const assert = std.debug.assert;
+const Allocator = std.mem.Allocator;
+const Chain = log_chain.Chain;
+const Files = file_layer.Files;
+const Frame = log_frame.Frame;
+const Place = segment.Place;
+const Window = log_scan.Window;
+const nextFrame = log_chain.nextFrame;
+
+pub const Error = file_layer.Error || Allocator.Error;
+
+pub const Options = struct {
+    store_uuid: segment.Uuid,
+    /// Frames above it are wanted: the start of a checkpoint, or what is durable when a leader
+    /// takes over. 1 is the beginning: no position at or below it is ever logged.
+    from: u64 = 1,
+    /// Frames above it are not looked at.
+    to: u64 = std.math.maxInt(u64),
+    /// A position that was logged and synced, or 1 if the caller knows of none.
+    required: u64 = 1,
+};
+
+pub const Verdict = union(enum) {
+    /// Nothing follows the last frame.
+    clean,
+    /// What follows the last frame was never promised to anybody.
+    torn: Place,
+    damaged: Damage,
+};
+
+pub const Damage = struct {
+    reason: Reason,
+    /// The first bytes that cannot be right.
+    place: Place,
+    /// The positions from which to which something is missing.
+    first: u64,
+    last: u64,
+
+    pub const Reason = enum {
+        /// Frames are missing or cannot be read.
+        frames,
+        /// A file is missing: segments go on in it.
+        segment_missing,
+        /// The oldest segment begins later than the caller needs it.
+        start_missing,
+        /// A file is shorter than its header says.
+        file_cut,
+        /// The required position was not logged.
+        required_missing,
+        other_store,
+        other_format,
+        /// The file has the header of another number.
+        misnamed,
+    };
+};
+
+/// A file with the name of a segment.
+pub const Listed = struct {
+    number: u32,
+    found: segment.Found,
+    size: u64,
+};
+
+/// A segment whose frames count, and how far.
+const Live = struct {
+    header: segment.Header,
+    /// Bytes of it that can be read.
+    size: u64,
+    /// Commits from this position on are void.
+    limit: u64,
+    /// Behind its last good frame.
+    end: u64 = segment.header_area,
+};
+
+/// A transaction in parts that was committed, by its first part.
+const Whole = struct { live: u32, offset: u64 };
+
+/// One frame of a cursor.
+pub const Item = struct { frame: Frame, place: Place };
+
+pub const LogReader = struct {
+    gpa: Allocator,
+    files: Files,
+    options: Options,
+    /// Every file that has the name of a segment, by number.
+    listed: []Listed,
+    live: []Live,
+    /// Index of the first live segment that is needed for `from`.
+    first: u32 = 0,
+    /// Live segments from `first` on that have good frames, as an index behind the last.
+    live_end: u32 = 0,
+    wholes: std.ArrayList(Whole) = .empty,
+    /// The last good commit, or the last logged position before the first segment.
+    last_position: u64,
+    verdict: Verdict = .clean,
+
+    /// Reads and judges the log. The caller calls `close`.
+    pub fn open(gpa: Allocator, files: Files, options: Options) Error!LogReader {
+        assert(options.from >= 1 and options.from <= options.to);
+        const listed = try list(gpa, files, &options.store_uuid);
+        var reader: LogReader = .{
+            .gpa = gpa,
+            .files = files,
+            .options = options,
+            .listed = listed,
+            .live = &.{},
+            .last_position = options.from,
+        };
+        errdefer reader.close();
+        reader.live = try liveSegments(gpa, listed, options.to);
+        reader.first = reader.firstNeeded(options.from) orelse {
+            reader.verdict = reader.withoutStart();
+            return reader;
+        };
+        var walk: Walk = .{ .reader = &reader, .window = .{ .gpa = gpa, .files = files } };
+        defer walk.window.deinit();
+        try walk.run();
+        return reader;
+    }
+
+    pub fn close(reader: *LogReader) void {
+        reader.gpa.free(reader.listed);
+        reader.gpa.free(reader.live);
+        reader.wholes.deinit(reader.gpa);
+        reader.* = undefined;
+    }
+
+    /// The header of the newest segment, or null if there is none.
+    pub fn newest(reader: *const LogReader) ?*const segment.Header {
+        var last: ?*const segment.Header = null;
+        for (reader.listed) |*file| switch (file.found) {
+            .header => |*header| if (last == null or last.?.isBefore(header)) {
+                last = header;
+            },
+            else => {},
+        };
+        return last;
+    }
+
+    /// Starts over at the first frame. Each thread has its own cursor; the reader stays unchanged.
+    pub fn cursor(reader: *const LogReader) Cursor {
+        return .{
+            .reader = reader,
+            .window = .{ .gpa = reader.gpa, .files = reader.files },
+            .live = reader.first,
+        };
+    }
+
+    /// The live segment from which on the log is needed by somebody who has everything up to
+    /// `position`. Those before it may be removed once nobody needs an older position.
+    fn firstNeeded(reader: *const LogReader, position: u64) ?u32 {
+        var i = reader.live.len;
+        while (i > 0) {
+            i -= 1;
+            const header = &reader.live[i].header;
+            if (header.previous_position <= position and header.continues == 0) return @intCast(i);
+        }
+        return null;
+    }
+
+    /// The number of the segment from which on the log is needed by somebody who has everything up
+    /// to `position`; null if even the oldest begins later. Segments before it in the order of
+    /// `Header.isBefore` may be removed.
+    pub fn neededFor(reader: *const LogReader, position: u64) ?*const segment.Header {
+        return &reader.live[reader.firstNeeded(position) orelse return null].header;
+    }
+
+    /// The verdict when there is no segment to start with.
+    fn withoutStart(reader: *LogReader) Verdict {
+        if (reader.refusal()) |damage| return .{ .damaged = damage };
+        const options = &reader.options;
+        const nothing_expected = options.from == 1 and options.required <= 1;
+        const damaged_header = for (reader.listed) |file| {
+            if (file.found == .damaged) break true;
+        } else false;
+        if (reader.live.len == 0 and nothing_expected and !damaged_header) return .clean;
+        const begins = if (reader.live.len > 0) reader.live[0].header.previous_position else 0;
+        return .{ .damaged = .{
+            .reason = .start_missing,
+            .place = .{ .number = if (reader.listed.len > 0) reader.listed[0].number else 0 },
+            .first = options.from + 1,
+            .last = @max(begins, options.required, options.from + 1),
+        } };
+    }
+
+    /// A file that must not be passed over.
+    fn refusal(reader: *const LogReader) ?Damage {
+        for (reader.listed) |file| {
+            if (file.found != .foreign) continue;
+            return .{
+                .reason = switch (file.found.foreign) {
+                    .store => .other_store,
+                    .format => .other_format,
+                    .name => .misnamed,
+                },
+                .place = .{ .number = file.number },
+                .first = reader.last_position + 1,
+                .last = reader.last_position + 1,
+            };
+        }
+        return null;
+    }
+};
+
+fn list(gpa: Allocator, files: Files, store_uuid: *const segment.Uuid) Error![]Listed {
+    const numbers = try segment.numbers(files, gpa);
+    defer gpa.free(numbers);
+    const listed = try gpa.alloc(Listed, numbers.len);
+    errdefer gpa.free(listed);
+    for (listed, numbers) |*file, number| {
+        const name = segment.Name.of(number);
+        const handle = try files.open(name.slice(), .read);
+        defer files.close(handle);
+        file.* = .{
+            .number = number,
+            .found = try segment.readHeader(files, handle, number, store_uuid),
+            .size = try files.size(handle),
+        };
+    }
+    return listed;
+}
+
+/// The segments that have a say about positions up to `to`, in their order.
+fn liveSegments(gpa: Allocator, listed: []const Listed, to: u64) Allocator.Error![]Live {
+    var live: std.ArrayList(Live) = .empty;
+    defer live.deinit(gpa);
+    for (listed) |*file| {
+        if (file.found != .header) continue;
+        const header = file.found.header;
+        try live.append(gpa, .{
+            .header = header,
+            .size = @min(header.size, file.size),
+            .limit = to +| 1,
+        });
+    }
+    std.mem.sort(Live, live.items, {}, struct {
+        fn isBefore(_: void, a: Live, b: Live) bool {
+            return a.header.isBefore(&b.header);
+        }
+    }.isBefore);
+    var limit = to +| 1;
+    var kept: usize = live.items.len;
+    var i = live.items.len;
+    while (i > 0) {
+        i -= 1;
+        var candidate = live.items[i];
+        candidate.limit = limit;
+        limit = @min(limit, candidate.header.start_position);
+        // One that starts where its successor starts may hold parts that are continued there.
+        if (candidate.header.start_position > candidate.limit) continue;
+        kept -= 1;
+        live.items[kept] = candidate;
+    }
+    return gpa.dupe(Live, live.items[kept..]);
+}
+
+/// The first pass over the log.
+const Walk = struct {
+    reader: *LogReader,
+    window: Window,
+    chain: Chain = .{ .last = 0 },
+    /// The first part of the pending transaction.
+    pending_at: Whole = .{ .live = 0, .offset = 0 },
+    required_seen: bool = false,
+    /// The segment that the last frame names as the next one.
+    rotation: ?u32 = null,
+
+    fn run(walk: *Walk) Error!void {
+        const reader = walk.reader;
+        const live = reader.live;
+        walk.chain.last = live[reader.first].header.previous_position;
+        const required = reader.options.required;
+        walk.required_seen = required <= walk.chain.last;
+        var last_live: u32 = reader.first;
+        for (reader.first..live.len) |i| {
+            last_live = @intCast(i);
+            try walk.followSegment(last_live);
+            if (i + 1 == live.len) break;
+            if (walk.chain.last != live[i + 1].header.previous_position) break;
+        }
+        reader.live_end = last_live + 1;
+        reader.last_position = walk.chain.last;
+        reader.verdict = try walk.judge(last_live);
+    }
+
+    fn followSegment(walk: *Walk, index: u32) Error!void {
+        const reader = walk.reader;
+        const live = &reader.live[index];
+        const seed = log_frame.seedOf(&reader.options.store_uuid, live.header.number);
+        try walk.window.open(live.header.number, live.size);
+        walk.chain.sequence = 0;
+        walk.rotation = null;
+        var offset: u64 = segment.header_area;
+        while (try nextFrame(&walk.window, &walk.chain, live.limit, offset, seed)) |next| {
+            if (next.step == .beyond) break;
+            const header = &next.frame.header;
+            try walk.remember(header, .{ .live = index, .offset = next.offset });
+            walk.chain.take(header);
+            if (header.kind == .rotation) walk.rotation = header.count;
+            offset = next.offset + header.length;
+            live.end = offset;
+        }
+    }
+
+    fn remember(walk: *Walk, header: *const log_frame.Header, at: Whole) Error!void {
+        if (header.kind == .part and header.part == 0) walk.pending_at = at;
+        if (header.kind != .commit) return;
+        if (header.position == walk.reader.options.required) walk.required_seen = true;
+        if (header.part > 0) try walk.reader.wholes.append(walk.reader.gpa, walk.pending_at);
+    }
+
+    /// Judges the end of the chain, in segment `index`.
+    fn judge(walk: *Walk, index: u32) Error!Verdict {
+        const reader = walk.reader;
+        if (reader.refusal()) |damage| return .{ .damaged = damage };
+        const last = walk.chain.last;
+        const live = &reader.live[index];
+        const place: Place = .{ .number = live.header.number, .offset = live.end };
+        const required = reader.options.required;
+        if (last >= required and !walk.required_seen) {
+            return damagedAt(.required_missing, place, required, required);
+        }
+        // What is beyond `to` was not looked at, and is nobody's business here.
+        if (last == reader.options.to) return .clean;
+
+        var after: After = .{ .hint = required };
+        try walk.lookBehind(index, &after);
+        if (after.hint > last) return damagedAt(.frames, place, last + 1, after.hint);
+        const is_last = index + 1 == reader.live.len;
+        if (is_last and live.size < live.header.size) {
+            const cut: Place = .{ .number = place.number, .offset = live.size };
+            return damagedAt(.file_cut, cut, last + 1, last + 1);
+        }
+        if (is_last) if (walk.rotation) |number| if (!walk.isListed(number)) {
+            return damagedAt(.segment_missing, .{ .number = number }, last + 1, last + 1);
+        };
+        if (is_last and !after.has_bytes and walk.chain.pending.count == 0) return .clean;
+        return .{ .torn = place };
+    }
+
+    /// Looks for evidence behind the end of the chain: in the rest of the segment, in the segments
+    /// after it, and in files without a header that may come after it.
+    fn lookBehind(walk: *Walk, index: u32, after: *After) Error!void {
+        const reader = walk.reader;
+        const uuid = &reader.options.store_uuid;
+        const live = &reader.live[index];
+        // The rest of a segment that a limit ends belongs to nobody.
+        const limit = live.limit;
+        try walk.window.open(live.header.number, live.size);
+        try after.scan(&walk.window, live.end, log_frame.seedOf(uuid, live.header.number), limit);
+        for (reader.live[index + 1 ..]) |*later| {
+            after.hint = @max(after.hint, later.header.durable_hint);
+            after.has_bytes = true;
+            const seed = log_frame.seedOf(uuid, later.header.number);
+            try walk.window.open(later.header.number, later.size);
+            try after.scan(&walk.window, segment.header_area, seed, later.limit);
+        }
+        for (reader.listed) |file| {
+            const headless = file.found == .damaged or file.found == .blank;
+            if (!headless or file.number < live.header.number) continue;
+            try walk.window.open(file.number, file.size);
+            const seed = log_frame.seedOf(uuid, file.number);
+            const void_from = walk.limitBefore(file.number);
+            try after.scan(&walk.window, segment.header_area, seed, void_from);
+            if (file.found == .damaged) after.has_bytes = true;
+        }
+    }
+
+    /// The lowest start position of the live segments with a higher number.
+    fn limitBefore(walk: *const Walk, number: u32) u64 {
+        var limit = walk.reader.options.to +| 1;
+        for (walk.reader.live) |*live| {
+            if (live.header.number > number) limit = @min(limit, live.header.start_position);
+        }
+        return limit;
+    }
+
+    fn isListed(walk: *const Walk, number: u32) bool {
+        for (walk.reader.listed) |file| if (file.number == number) return true;
+        return false;
+    }
+};
+
+fn damagedAt(reason: Damage.Reason, place: Place, first: u64, last: u64) Verdict {
+    return .{ .damaged = .{ .reason = reason, .place = place, .first = first, .last = last } };
+}
+
+/// What was found behind the end of the chain.
+const After = struct {
+    /// The highest position that is known to have been on the disk.
+    hint: u64,
+    /// There is something but zeros.
+    has_bytes: bool = false,
+
+    /// Looks at every place where a frame could be from `offset` on.
+    fn scan(after: *After, window: *Window, offset: u64, seed: u32, limit: u64) Error!void {
+        var at = std.mem.alignForward(u64, offset, 8);
+        while (try window.nextUsed(at)) |used| {
+            after.has_bytes = true;
+            at = used + 8;
+            const frame = try window.frameAt(used, seed) orelse continue;
+            at = used + frame.header.length;
+            if (frame.header.position >= limit) continue;
+            after.hint = @max(after.hint, frame.header.durable_hint);
+        }
+    }
+};
+
+/// The frames that count, in their order: commits and parts above `from`, and images of the
+/// catalogue from the first segment on. Parts come only if their commit is in the log.
+pub const Cursor = struct {
+    reader: *const LogReader,
+    window: Window,
+    live: u32,
+    offset: u64 = 0,
+    chain: Chain = .{ .last = 0 },
+    whole: usize = 0,
+    /// The pending parts are those of a transaction that was committed.
+    in_whole: bool = false,
+
+    pub fn close(cursor: *Cursor) void {
+        cursor.window.deinit();
+    }
+
+    /// The next frame, or null at the end. Its body is valid until the next call.
+    /// `error.IoError` also if the log has changed since it was opened.
+    pub fn next(cursor: *Cursor) Error!?Item {
+        const reader = cursor.reader;
+        while (cursor.live < reader.live_end) {
+            const live = &reader.live[cursor.live];
+            if (cursor.offset == 0) {
+                if (cursor.live == reader.first) cursor.chain.last = live.header.previous_position;
+                try cursor.window.open(live.header.number, live.end);
+                cursor.chain.sequence = 0;
+                cursor.offset = segment.header_area;
+            }
+            if (cursor.offset == live.end) {
+                cursor.live += 1;
+                cursor.offset = 0;
+                continue;
+            }
+            if (try cursor.step(live)) |item| return item;
+        }
+        return null;
+    }
+
+    fn step(cursor: *Cursor, live: *const Live) Error!?Item {
+        const reader = cursor.reader;
+        const seed = log_frame.seedOf(&reader.options.store_uuid, live.header.number);
+        const at = cursor.offset;
+        const found = try nextFrame(&cursor.window, &cursor.chain, live.limit, at, seed) orelse
+            return error.IoError;
+        if (found.step != .follows) return error.IoError;
+        const frame = found.frame;
+        cursor.chain.take(&frame.header);
+        cursor.offset = found.offset + frame.header.length;
+        const wanted = switch (frame.header.kind) {
+            .catalogue => true,
+            .commit => frame.header.position > reader.options.from,
+            .part => cursor.isOfWhole(&frame.header, found.offset) and
+                frame.header.position > reader.options.from,
+            else => false,
+        };
+        if (!wanted) return null;
+        const place: Place = .{ .number = live.header.number, .offset = found.offset };
+        return .{ .frame = frame, .place = place };
+    }
+
+    fn isOfWhole(cursor: *Cursor, header: *const log_frame.Header, offset: u64) bool {
+        if (header.part > 0) return cursor.in_whole;
+        cursor.in_whole = false;
+        const wholes = cursor.reader.wholes.items;
+        if (cursor.whole == wholes.len) return false;
+        const next_whole = wholes[cursor.whole];
+        if (next_whole.live != cursor.live or next_whole.offset != offset) return false;
+        cursor.whole += 1;
+        cursor.in_whole = true;
+        return true;
+    }
+};
+
+/// True if the frame at a place is the commit of `position`: is the region that remembers this
+/// place the one that wrote this log?
+pub fn frameStands(
+    gpa: Allocator,
+    files: Files,
+    store_uuid: *const segment.Uuid,
+    place: Place,
+    position: u64,
+) Error!bool {
+    var window: Window = .{ .gpa = gpa, .files = files };
+    defer window.deinit();
+    window.open(place.number, std.math.maxInt(u64)) catch |err| switch (err) {
+        error.NotExist => return false,
+        else => return err,
+    };
+    const seed = log_frame.seedOf(store_uuid, place.number);
+    const frame = try window.frameAt(place.offset, seed) orelse return false;
+    return frame.header.kind == .commit and frame.header.position == position;
+}

@@ -1,0 +1,579 @@
+//! Writing the log: frames into segments, in batches.
+//!
+//! A `LogWriter` knows files and positions, and no region. It belongs to one leader and begins a
+//! segment of its own: nobody writes into a segment that somebody else has begun.
+//!
+//!     var writer: LogWriter = try .start(gpa, files, .{ ... });
+//!     writer.begin(.commit, position);
+//!     const out = try writer.room(log_row.sizeMax(table));
+//!     writer.advance(log_row.encode(table, .full, key, row, 0, out));
+//!     try writer.finish();
+//!     try writer.flush();                      // in the page cache: survives the process
+//!     var target = try writer.beginSync();
+//!     try target.sync(files);                  // on the disk: survives a power cut
+//!     writer.endSync(&target);
+//!
+//! Invariants:
+//!
+//!   * bytes go to a file in order, each once; after `beginSync` the next one starts a new block,
+//!     so no block that the sync may promise is written again
+//!   * the next segment, the spare, has its name, its size and its zeros on the disk before the
+//!     first frame goes into it
+//!   * when making a spare fails, nothing that was finished is lost, and writing may be tried
+//!     again; after an error of a write or a sync `failed` is set and stays: what the file holds is
+//!     unknown
+//!
+//! One thread at a time: whoever drains holds a lock. Only `SyncTarget.sync` and `SpareOrder.make`
+//! are meant to run without it, because they wait for the disk.
+
+const std = @import("std");
+const file_layer = @import("file_layer.zig");
+const log_frame = @import("log_frame.zig");
+const segment = @import("log_segment.zig");
+const assert = std.debug.assert;
+const Allocator = std.mem.Allocator;
+const Files = file_layer.Files;
+const Frame = log_frame.Frame;
+const Handle = file_layer.Handle;
+
+pub const Error = file_layer.Error || Allocator.Error;
+
+/// Bytes of finished frames that go to the file without being asked for.
+const batch_size_max = 1024 * 1024;
+/// Complete segments that may wait for their last sync; one more while a sync is under way.
+const closing_count_max = 8;
+const zeros: [64 * 1024]u8 = @splat(0);
+
+/// What a log begins with, or goes on with after a change of the leader.
+pub const Start = struct {
+    store_uuid: segment.Uuid,
+    incarnation: u64,
+    /// Larger than that of any leader before in this incarnation.
+    leader_epoch: u64,
+    /// From here on this writer says what the log is; frames of others at or above it are void.
+    start_position: u64,
+    /// The last logged position below it. The caller vouches that everything up to it is synced.
+    previous_position: u64,
+    /// Bytes of the first segment.
+    size: u64 = segment.size_first,
+};
+
+/// A segment that nothing has been written into but zeros.
+pub const Spare = struct { file: Handle, number: u32, size: u64 };
+
+/// A spare to be made.
+pub const SpareOrder = struct {
+    /// The lowest number that it may get.
+    number: u32,
+    size: u64,
+
+    /// Creates the file, fills it, and puts it on the disk: milliseconds. If that fails, the file
+    /// is removed again. `error.NoSpace` says that the disk is full, and harms nothing.
+    pub fn make(order: SpareOrder, files: Files) file_layer.Error!Spare {
+        var number = order.number;
+        // A number may be taken: by the spare of a leader before us that knew nothing of us.
+        const file = while (true) : (number += 1) {
+            if (number == std.math.maxInt(u32)) return error.IoError;
+            const name = segment.Name.of(number);
+            break files.open(name.slice(), .create_exclusive) catch |err| switch (err) {
+                error.Exists => continue,
+                else => return err,
+            };
+        };
+        const spare: Spare = .{ .file = file, .number = number, .size = order.size };
+        errdefer discard(spare, files);
+        try files.reserve(file, spare.size);
+        var offset: u64 = 0;
+        while (offset < spare.size) : (offset += zeros.len) {
+            const size: usize = @intCast(@min(zeros.len, spare.size - offset));
+            try files.writeAt(file, zeros[0..size], offset);
+        }
+        try files.sync(file);
+        try files.syncDirectory();
+        return spare;
+    }
+};
+
+fn discard(spare: Spare, files: Files) void {
+    files.close(spare.file);
+    files.unlink(segment.Name.of(spare.number).slice()) catch {};
+}
+
+/// What has to be synced so that everything up to a position is on the disk.
+pub const SyncTarget = struct {
+    /// The last logged position that the sync covers.
+    position: u64,
+    files: [closing_count_max + 2]Handle = undefined,
+    count: u32 = 0,
+    /// How many of the files are segments that are complete.
+    complete: u32 = 0,
+
+    /// Waits for the disk. After an error the log is lost: another sync would report success for
+    /// pages that the kernel has dropped.
+    pub fn sync(target: *const SyncTarget, files: Files) file_layer.Error!void {
+        for (target.files[0..target.count]) |file| try files.sync(file);
+    }
+};
+
+/// The segment that frames go into.
+const Active = struct {
+    file: Handle,
+    number: u32,
+    size: u64,
+    seed: u32,
+    /// Bytes from the file's start to where the next byte goes.
+    end: u64 = 0,
+    /// Of the next frame.
+    sequence: u8 = 0,
+    /// Written since the last `beginSync`.
+    unsynced: bool = false,
+
+    /// Behind this, only the frame that ends the segment.
+    fn limit(active: *const Active) u64 {
+        return active.size - segment.block_size;
+    }
+};
+
+/// The frame that rows are being put into: the end of the buffer.
+const Open = struct { kind: log_frame.Kind, position: u64, rows: u32 = 0 };
+
+/// The parts of the transaction that is being written.
+const Parts = struct { position: u64 = 0, count: u16 = 0, rows: u32 = 0 };
+
+pub const LogWriter = struct {
+    gpa: Allocator,
+    files: Files,
+    start_options: Start,
+    active: Active,
+    spare: ?Spare = null,
+    /// Complete segments with bytes that are not synced.
+    closing: [closing_count_max + 1]Handle = undefined,
+    closing_count: u32 = 0,
+    /// The first so many of them belong to a sync that is under way.
+    syncing_count: u32 = 0,
+    /// `finished` bytes of frames that wait to be written, then the open frame.
+    buffer: std.ArrayList(u8) = .empty,
+    finished: usize = 0,
+    open: ?Open = null,
+    parts: Parts = .{},
+    /// The position of the last commit frame that was finished.
+    last_logged: u64,
+    last_place: segment.Place = .{},
+    durable: u64,
+    failed: bool = false,
+    /// Bytes of frames and headers that went to files.
+    bytes_written: u64 = 0,
+
+    /// Begins a segment, whose header is on the disk when this returns: from then on, nobody who
+    /// wrote before has a say about `start_position` and what follows it.
+    pub fn start(gpa: Allocator, files: Files, options: Start) Error!LogWriter {
+        assert(options.size >= segment.size_min and options.size % segment.block_size == 0);
+        const taken = try segment.numbers(files, gpa);
+        defer gpa.free(taken);
+        const last = if (taken.len == 0) 0 else taken[taken.len - 1];
+        const order: SpareOrder = .{ .number = last +| 1, .size = options.size };
+        const spare = try order.make(files);
+        var writer: LogWriter = .{
+            .gpa = gpa,
+            .files = files,
+            .start_options = options,
+            .active = undefined,
+            .last_logged = options.previous_position,
+            .durable = options.previous_position,
+        };
+        errdefer discard(spare, files);
+        errdefer writer.buffer.deinit(gpa);
+        try writer.buffer.ensureTotalCapacity(gpa, 2 * batch_size_max);
+        try writer.activate(spare);
+        try writer.flush();
+        try files.sync(writer.active.file);
+        writer.active.unsynced = false;
+        writer.active.end = segment.header_area;
+        return writer;
+    }
+
+    /// Closes the files and removes the spare. Syncs nothing.
+    pub fn stop(writer: *LogWriter) void {
+        const files = writer.files;
+        if (writer.spare) |spare| discard(spare, files);
+        for (writer.closing[0..writer.closing_count]) |file| files.close(file);
+        files.close(writer.active.file);
+        writer.buffer.deinit(writer.gpa);
+        writer.* = undefined;
+    }
+
+    /// Opens a frame for rows: of a whole transaction or the last of it (`commit`), or of one that
+    /// goes on (`part`). Its position is above all that were logged.
+    pub fn begin(writer: *LogWriter, kind: log_frame.Kind, position: u64) void {
+        assert(kind == .commit or kind == .part);
+        assert(position > writer.last_logged);
+        if (writer.parts.position != position) writer.parts = .{ .position = position };
+        writer.openFrame(kind, position);
+    }
+
+    /// At least `size` bytes at the end of the open frame. Valid until the next call.
+    pub fn room(writer: *LogWriter, size: usize) Allocator.Error![]u8 {
+        assert(writer.open != null);
+        try writer.buffer.ensureUnusedCapacity(writer.gpa, size);
+        return writer.buffer.unusedCapacitySlice();
+    }
+
+    /// Takes the first `size` bytes of `room` into the frame, as one row.
+    pub fn advance(writer: *LogWriter, size: usize) void {
+        writer.buffer.items.len += size;
+        writer.open.?.rows += 1;
+        assert(writer.frameSize() <= log_frame.size_max);
+    }
+
+    /// Bytes of the open frame so far. From `log_frame.part_size` on, `finish` it and go on in
+    /// another one.
+    pub fn frameSize(writer: *const LogWriter) usize {
+        assert(writer.open != null);
+        return writer.buffer.items.len - writer.finished;
+    }
+
+    /// Completes the open frame. `error.NoSpace` means that its transaction is dropped, with the
+    /// parts that were finished before: write it again from its first row, or another one.
+    pub fn finish(writer: *LogWriter) Error!void {
+        const open = writer.open.?;
+        const parts = writer.parts;
+        errdefer writer.cancel();
+        switch (open.kind) {
+            .part => {
+                try writer.complete(parts.count, open.rows);
+                writer.parts.count += 1;
+                writer.parts.rows += open.rows;
+            },
+            .commit => {
+                try writer.complete(parts.count, parts.rows + open.rows);
+                writer.parts = .{};
+            },
+            else => unreachable,
+        }
+        if (writer.finished >= batch_size_max) try writer.flush();
+    }
+
+    /// Drops the open frame, if there is one, and the parts before it.
+    pub fn cancel(writer: *LogWriter) void {
+        writer.buffer.items.len = writer.finished;
+        writer.open = null;
+        writer.parts = .{};
+    }
+
+    /// Appends an image of the catalogue, or a mark, whose body is empty.
+    pub fn note(writer: *LogWriter, kind: log_frame.Kind, body: []const u8) Error!void {
+        assert(kind == .catalogue or kind == .mark);
+        assert(log_frame.header_size + body.len <= log_frame.size_max - 8);
+        try writer.appendFrame(kind, writer.last_logged, body, 0, @intCast(body.len));
+    }
+
+    /// Appends a frame of another segment as it is: the new leader's copy of what its
+    /// predecessor did not sync. Frames come in the order of the reader's cursor.
+    pub fn copy(writer: *LogWriter, frame: *const Frame) Error!void {
+        const header = &frame.header;
+        assert(header.previous == writer.last_logged);
+        switch (header.kind) {
+            .commit, .part => assert(header.position > writer.last_logged),
+            .catalogue => assert(header.position == writer.last_logged),
+            else => unreachable,
+        }
+        const position = header.position;
+        try writer.appendFrame(header.kind, position, frame.body, header.part, header.count);
+        switch (header.kind) {
+            .part => writer.parts = .{ .position = position, .count = header.part + 1 },
+            .commit => writer.parts = .{},
+            else => {},
+        }
+    }
+
+    /// Bytes of finished frames that are not in a file yet.
+    pub fn pending(writer: *const LogWriter) usize {
+        return writer.finished;
+    }
+
+    /// Writes what was finished: when it returns, a kill loses none of it. The open frame stays.
+    pub fn flush(writer: *LogWriter) Error!void {
+        if (writer.failed) return error.IoError;
+        if (writer.finished == 0) return;
+        errdefer writer.failed = true;
+        const active = &writer.active;
+        const bytes = writer.buffer.items[0..writer.finished];
+        assert(active.end + bytes.len <= active.size);
+        try writer.files.writeAt(active.file, bytes, active.end);
+        active.end += bytes.len;
+        active.unsynced = true;
+        writer.bytes_written += bytes.len;
+        const rest = writer.buffer.items.len - writer.finished;
+        @memmove(writer.buffer.items[0..rest], writer.buffer.items[writer.finished..]);
+        writer.buffer.items.len = rest;
+        writer.finished = 0;
+    }
+
+    /// Flushes, and says what to sync. Frames that are finished from now on start in a new block.
+    /// There may be one sync at a time.
+    pub fn beginSync(writer: *LogWriter) Error!SyncTarget {
+        try writer.flush();
+        var target: SyncTarget = .{ .position = writer.last_logged };
+        for (writer.closing[0..writer.closing_count]) |file| {
+            target.files[target.count] = file;
+            target.count += 1;
+        }
+        target.complete = target.count;
+        writer.syncing_count = target.count;
+        const active = &writer.active;
+        if (active.unsynced) {
+            target.files[target.count] = active.file;
+            target.count += 1;
+            active.unsynced = false;
+            active.end = std.mem.alignForward(u64, active.end, segment.block_size);
+        }
+        return target;
+    }
+
+    /// Closes the segments that are complete and synced. Call it after `SyncTarget.sync` worked.
+    pub fn endSync(writer: *LogWriter, target: *const SyncTarget) void {
+        const done = target.complete;
+        assert(done <= writer.closing_count);
+        assert(std.mem.eql(Handle, target.files[0..done], writer.closing[0..done]));
+        for (target.files[0..done]) |file| writer.files.close(file);
+        const left = writer.closing_count - done;
+        @memmove(writer.closing[0..left], writer.closing[done..writer.closing_count]);
+        writer.closing_count = left;
+        writer.syncing_count = 0;
+    }
+
+    /// Everything logged up to `position` is on the disk, and nobody has taken over before that was
+    /// decided. Later frames carry it, as evidence of what the log must hold.
+    pub fn noteDurable(writer: *LogWriter, position: u64) void {
+        assert(position <= writer.last_logged);
+        writer.durable = @max(writer.durable, position);
+    }
+
+    /// The spare that should be made now, or null if there is one.
+    pub fn spareOrder(writer: *const LogWriter) ?SpareOrder {
+        if (writer.spare != null) return null;
+        return .{
+            .number = writer.active.number + 1,
+            .size = segment.sizeAfter(writer.active.size),
+        };
+    }
+
+    /// Hands over what `SpareOrder.make` has made.
+    pub fn giveSpare(writer: *LogWriter, spare: Spare) void {
+        if (writer.spare != null) return discard(spare, writer.files);
+        writer.spare = spare;
+    }
+
+    pub fn segmentNumber(writer: *const LogWriter) u32 {
+        return writer.active.number;
+    }
+
+    fn openFrame(writer: *LogWriter, kind: log_frame.Kind, position: u64) void {
+        assert(writer.open == null and writer.buffer.items.len == writer.finished);
+        // Room for a header is always left: see `complete` and `activate`.
+        writer.buffer.items.len += log_frame.header_size;
+        writer.open = .{ .kind = kind, .position = position };
+    }
+
+    fn appendFrame(
+        writer: *LogWriter,
+        kind: log_frame.Kind,
+        position: u64,
+        body: []const u8,
+        part: u16,
+        count: u32,
+    ) Error!void {
+        writer.openFrame(kind, position);
+        errdefer writer.cancel();
+        const out = try writer.room(body.len);
+        @memcpy(out[0..body.len], body);
+        writer.buffer.items.len += body.len;
+        try writer.complete(part, count);
+        if (writer.finished >= batch_size_max) try writer.flush();
+    }
+
+    /// Pads the open frame and gives it its header, in the next segment if this one is full.
+    fn complete(writer: *LogWriter, part: u16, count: u32) Error!void {
+        if (writer.failed) return error.IoError;
+        const open = writer.open.?;
+        const size = std.mem.alignForward(usize, writer.frameSize(), 8);
+        const padding = size - writer.frameSize();
+        try writer.buffer.appendNTimes(writer.gpa, 0, padding);
+        if (writer.active.end + writer.finished + size > writer.active.limit()) {
+            try writer.rotate(size);
+        }
+        // For the header of the next frame, and that of a rotation.
+        try writer.buffer.ensureUnusedCapacity(writer.gpa, 2 * log_frame.header_size);
+
+        const frame = writer.buffer.items[writer.finished..];
+        writer.putHeader(frame, open.kind, open.position, part, count);
+        if (open.kind == .commit) {
+            writer.last_logged = open.position;
+            writer.last_place = .{
+                .number = writer.active.number,
+                .offset = writer.active.end + writer.finished,
+            };
+        }
+        writer.finished = writer.buffer.items.len;
+        writer.open = null;
+    }
+
+    fn putHeader(
+        writer: *LogWriter,
+        frame: []u8,
+        kind: log_frame.Kind,
+        position: u64,
+        part: u16,
+        count: u32,
+    ) void {
+        const header: log_frame.Header = .{
+            .length = @intCast(frame.len),
+            .position = position,
+            .previous = writer.last_logged,
+            .durable_hint = writer.durable,
+            .kind = kind,
+            .sequence = writer.active.sequence,
+            .part = part,
+            .count = count,
+        };
+        @memcpy(frame[0..log_frame.header_size], std.mem.asBytes(&header));
+        log_frame.finish(frame, writer.active.seed);
+        writer.active.sequence +%= 1;
+    }
+
+    /// Ends the active segment and goes on in the spare, with the open frame of `frame_size` bytes.
+    /// Until the spare is there, nothing is changed.
+    fn rotate(writer: *LogWriter, frame_size: usize) Error!void {
+        const needed = segment.header_area + frame_size + segment.block_size;
+        try writer.ensureSpare(needed);
+        try writer.limitClosing();
+        const spare = writer.spare.?;
+        var ending: [log_frame.header_size]u8 = undefined;
+        writer.putHeader(&ending, .rotation, writer.last_logged, 0, spare.number);
+        writer.buffer.insertSlice(writer.gpa, writer.finished, &ending) catch |err| {
+            writer.active.sequence -%= 1;
+            return err;
+        };
+        writer.finished += ending.len;
+        try writer.flush();
+
+        writer.closing[writer.closing_count] = writer.active.file;
+        writer.closing_count += 1;
+        writer.spare = null;
+        errdefer writer.failed = true;
+        try writer.activate(spare);
+    }
+
+    fn ensureSpare(writer: *LogWriter, needed: usize) Error!void {
+        if (writer.spare) |spare| {
+            if (spare.size >= needed) return;
+            discard(spare, writer.files);
+            writer.spare = null;
+        }
+        var order = writer.spareOrder().?;
+        while (order.size < needed) order.size *= 2;
+        writer.spare = try order.make(writer.files);
+    }
+
+    /// Syncs a complete segment here when nobody has done it for long.
+    fn limitClosing(writer: *LogWriter) Error!void {
+        const oldest = writer.syncing_count;
+        if (writer.closing_count < closing_count_max or oldest == writer.closing_count) return;
+        errdefer writer.failed = true;
+        try writer.files.sync(writer.closing[oldest]);
+        writer.files.close(writer.closing[oldest]);
+        writer.closing_count -= 1;
+        const left = writer.closing_count - oldest;
+        @memmove(writer.closing[oldest..][0..left], writer.closing[oldest + 1 ..][0..left]);
+    }
+
+    /// Makes a spare the active segment and puts its header in front of the open frame.
+    fn activate(writer: *LogWriter, spare: Spare) Error!void {
+        assert(writer.finished == 0);
+        const options = &writer.start_options;
+        const in_parts = writer.parts.count > 0;
+        const next = if (in_parts) writer.parts.position else writer.last_logged + 1;
+        const header: segment.Header = .{
+            .number = spare.number,
+            .store_uuid = options.store_uuid,
+            .incarnation = options.incarnation,
+            .leader_epoch = options.leader_epoch,
+            .size = spare.size,
+            .start_position = @max(next, options.start_position),
+            .previous_position = writer.last_logged,
+            .durable_hint = writer.durable,
+            .continues = @intFromBool(in_parts),
+        };
+        try writer.buffer.insertSlice(writer.gpa, 0, &header.encode());
+        writer.finished = segment.header_area;
+        writer.active = .{
+            .file = spare.file,
+            .number = spare.number,
+            .size = spare.size,
+            .seed = log_frame.seedOf(&options.store_uuid, spare.number),
+        };
+    }
+};
+
+const testing = std.testing;
+const MemoryDisk = @import("file_layer_memory.zig").MemoryDisk;
+const log_reader = @import("log_reader.zig");
+const LogReader = log_reader.LogReader;
+
+const test_start: Start = .{
+    .store_uuid = @splat(9),
+    .incarnation = 1,
+    .leader_epoch = 1,
+    .start_position = 2,
+    .previous_position = 1,
+    .size = segment.size_min,
+};
+
+/// Logs a transaction whose body is `size` bytes.
+fn testCommit(writer: *LogWriter, kind: log_frame.Kind, position: u64, size: usize) Error!void {
+    writer.begin(kind, position);
+    const out = try writer.room(size);
+    @memset(out[0..size], @truncate(position));
+    writer.advance(size);
+    try writer.finish();
+}
+
+fn testOpen(disk: *MemoryDisk) !LogReader {
+    return .open(testing.allocator, disk.files(), .{ .store_uuid = @splat(9) });
+}
+
+test "LogWriter: what was flushed is read back in order" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    var writer: LogWriter = try .start(testing.allocator, disk.files(), test_start);
+    defer writer.stop();
+    try testCommit(&writer, .commit, 2, 10);
+    try writer.note(.catalogue, "tables");
+    try testCommit(&writer, .commit, 5, 0);
+    try writer.note(.mark, "");
+    try testCommit(&writer, .commit, 6, 100);
+    try testing.expect(writer.pending() > 0);
+    try writer.flush();
+    try testCommit(&writer, .commit, 7, 100);
+
+    var log = try testOpen(&disk);
+    defer log.close();
+    try testing.expectEqual(log_reader.Verdict.clean, log.verdict);
+    try testing.expectEqual(6, log.last_position);
+    var cursor = log.cursor();
+    defer cursor.close();
+    for ([_]u64{ 2, 2, 5, 6 }, 0..) |position, i| {
+        const item = (try cursor.next()).?;
+        try testing.expectEqual(position, item.frame.header.position);
+        const kind: log_frame.Kind = if (i == 1) .catalogue else .commit;
+        try testing.expectEqual(kind, item.frame.header.kind);
+        if (kind == .catalogue) try testing.expectEqualStrings("tables", item.frame.image());
+    }
+    try testing.expectEqual(null, try cursor.next());
+    const uuid = &test_start.store_uuid;
+    const place: segment.Place = .{ .number = 1, .offset = segment.header_area };
+    for ([_]u64{ 2, 3 }) |position| {
+        const stands = log_reader.frameStands(log.gpa, log.files, uuid, place, position);
+        try testing.expectEqual(position == 2, try stands);
+    }
+}
