@@ -93,4 +93,4 @@ export type {
 } from "./lib/stapi/object_form.ts";
 export type { Dialect, Value } from "./lib/stapi/ast.ts";
 export type { IngestOptions, IngestProgress, IngestSource } from "./lib/ingest.ts";
-export type { MemoryStats, Stats, TableStats, Verification } from "./lib/stats.ts";
+export type { LogStats, MemoryStats, Stats, TableStats, Verification } from "./lib/stats.ts";

@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 7299842229884968;
+export const abiHash = 6018515370224445;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -275,6 +275,7 @@ export const Setting = {
   max_snapshot_age_ms: 1,
   kill_stalled_after_ms: 2,
   synchronous_commit: 3,
+  checkpoint_interval_secs: 4,
 } as const;
 
 /** The number of each route in a plan. */

@@ -27,6 +27,12 @@ export interface Configuration {
    * region begins with `"off"`; an ephemeral database has no other.
    */
   synchronous_commit: "on" | "off";
+  /**
+   * Seconds from one checkpoint to the next, so that the log stays short and recovery quick. 0 for
+   * none by time: then only the size of the log and `Aerostore.checkpoint` make one. A new region
+   * begins with 300; an ephemeral database has no other than 0.
+   */
+  checkpoint_interval_secs: number;
 }
 
 /** The name of a setting. An `aerostore.` prefix is allowed. */
@@ -70,6 +76,7 @@ const types: Record<keyof Configuration, SettingType> = {
   max_snapshot_age_ms: wholeNumber("milliseconds"),
   kill_stalled_after_ms: wholeNumber("milliseconds"),
   synchronous_commit: onOff,
+  checkpoint_interval_secs: wholeNumber("seconds"),
 };
 
 /** Changes a setting; see {@linkcode Aerostore.setConfig}. */

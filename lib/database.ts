@@ -58,6 +58,11 @@ export interface OpenOptions {
    * refuses `"on"` with `not_supported`.
    */
   readonly synchronousCommit?: "on" | "off";
+  /**
+   * Sets `checkpoint_interval_secs` of the whole database; see {@linkcode Configuration}. Default:
+   * it stays as it is, which is 300 in a new one.
+   */
+  readonly checkpointIntervalSecs?: number;
   /** Sets `max_snapshot_age_ms` of the whole region; see {@linkcode Configuration}. */
   readonly maxSnapshotAgeMs?: number;
   /** Sets `kill_stalled_after_ms` of the whole region; see {@linkcode Configuration}. */
@@ -78,6 +83,7 @@ const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
   "libraryPath",
   "dialect",
   "synchronousCommit",
+  "checkpointIntervalSecs",
   "maxSnapshotAgeMs",
   "killStalledAfterMs",
   "ephemeral",
@@ -167,20 +173,24 @@ export class Aerostore implements Disposable {
     try {
       const database = new Aerostore(connection, options.dialect ?? "default");
       for (const definition of options.tables ?? []) database.#declare(definition);
-      const { maxSnapshotAgeMs, killStalledAfterMs, synchronousCommit } = options;
-      if (maxSnapshotAgeMs !== undefined) {
-        database.setConfig("max_snapshot_age_ms", maxSnapshotAgeMs);
-      }
-      if (killStalledAfterMs !== undefined) {
-        database.setConfig("kill_stalled_after_ms", killStalledAfterMs);
-      }
-      if (synchronousCommit !== undefined) {
-        database.setConfig("synchronous_commit", synchronousCommit);
-      }
+      database.#configure(options);
       return database;
     } catch (error) {
       connection.close();
       throw error;
+    }
+  }
+
+  /** Sets what the options say about the whole database. */
+  #configure(options: OpenOptions): void {
+    const settings = {
+      max_snapshot_age_ms: options.maxSnapshotAgeMs,
+      kill_stalled_after_ms: options.killStalledAfterMs,
+      synchronous_commit: options.synchronousCommit,
+      checkpoint_interval_secs: options.checkpointIntervalSecs,
+    };
+    for (const [name, value] of Object.entries(settings)) {
+      if (value !== undefined) setConfig(this.#connection, name, value);
     }
   }
 

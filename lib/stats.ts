@@ -24,6 +24,54 @@ export interface MemoryStats {
   readonly other: number;
 }
 
+/** What the log on disk has and has cost; see `Aerostore.stats`. Counts begin with the region. */
+export interface LogStats {
+  /**
+   * `"none"`: an ephemeral database. `"working"`. `"no_space"`: the disk is full; commits are
+   * refused with `disk_full` until there is room again. `"failed"`: the disk refused a write or a
+   * sync; commits are refused with `log_failed`.
+   */
+  readonly state: "none" | "working" | "no_space" | "failed";
+  /** The last commit position that was handed out. */
+  readonly position: number;
+  /** The last one that has a record in the log. */
+  readonly logged: number;
+  /** Everything up to it is in the log, though perhaps not yet on disk. */
+  readonly drained: number;
+  /** Everything up to it is on disk. */
+  readonly durable: number;
+  /** The number of the file that is written now: `aerostore-<segment>.wal`. */
+  readonly segment: number;
+  /** Bytes that were written. */
+  readonly bytes: number;
+  /** Rows that were written whole. */
+  readonly wholeRows: number;
+  /** Bytes of those. */
+  readonly wholeRowBytes: number;
+  /** Rows of which only the columns were written that had changed. */
+  readonly deltaRows: number;
+  /** Bytes of those. */
+  readonly deltaRowBytes: number;
+  /** Writes of the file, each with the commits that were waiting. */
+  readonly batches: number;
+  /** Times that the disk was asked to keep what it has. */
+  readonly syncs: number;
+  /** Commits for each of these. */
+  readonly commitsPerSync: number;
+  /** How often another process went on with the log. */
+  readonly leaderChanges: number;
+  /** Checkpoints that were made. */
+  readonly checkpoints: number;
+  /** Where the last one began; 0 if there is none. */
+  readonly checkpointPosition: number;
+  /** Rows that the running checkpoint has written; 0 if none runs. */
+  readonly checkpointRows: number;
+  /** About how many it will be. */
+  readonly checkpointRowsExpected: number;
+  /** Further facts. */
+  readonly [name: string]: unknown;
+}
+
 /**
  * What `Aerostore.stats` tells of a region, about all processes that have it open. Counts begin
  * with the region.
@@ -53,6 +101,8 @@ export interface Stats {
   readonly logEntries: number;
   /** What the region's memory holds. */
   readonly memory: MemoryStats;
+  /** The log on disk. */
+  readonly log: LogStats;
   /** Transactions that wrote. */
   readonly commits: number;
   /** Transactions undone after they had begun to write, for whatever reason. */

@@ -16,6 +16,8 @@ pub const Setting = enum(u32) {
     kill_stalled_after_ms = 2,
     /// 1: commits return when they are on disk. 0: when they are visible.
     synchronous_commit = 3,
+    /// Seconds from one checkpoint to the next; 0 for none by time.
+    checkpoint_interval_secs = 4,
 };
 
 fn wordOf(connection: *Connection, number: u32) Error!*sync.Shm(u32) {
@@ -28,14 +30,15 @@ fn wordOf(connection: *Connection, number: u32) Error!*sync.Shm(u32) {
         .max_snapshot_age_ms => &shared.snapshot_age_ms_max,
         .kill_stalled_after_ms => &shared.kill_stalled_after_ms,
         .synchronous_commit => &shared.synchronous_commit,
+        .checkpoint_interval_secs => &connection.region().control.log.checkpoint_interval_secs,
     };
 }
 
 pub fn set(connection: *Connection, number: u32, value: u32) Error!void {
     try connection.refuseReadOnly();
-    if (number == @intFromEnum(Setting.synchronous_commit) and value != 0) {
-        try durable_calls.refuseUnlogged(connection);
-    }
+    const needs_log = number == @intFromEnum(Setting.synchronous_commit) or
+        number == @intFromEnum(Setting.checkpoint_interval_secs);
+    if (needs_log and value != 0) try durable_calls.refuseUnlogged(connection);
     (try wordOf(connection, number)).store(value, .monotonic);
 }
 

@@ -72,19 +72,16 @@ fn isDurable(region: *const Region, position: u64) bool {
 
 /// True if the position is on disk, false if it may get there.
 fn look(connection: *Connection, position: u64) Error!bool {
+    try refuseUnlogged(connection);
     const region = connection.region();
     if (isDurable(region, position)) return true;
-    const state = region.control.shared.log_state.load(.acquire);
-    switch (@as(LogState, @enumFromInt(state))) {
-        .none => {
-            try refuseUnlogged(connection);
-            return false;
-        },
+    const state: LogState = @enumFromInt(region.control.shared.log_state.load(.acquire));
+    return switch (state) {
         // Where the disk is full, what is committed waits in memory and is written when there
         // is room.
-        .working, .no_space => return false,
-        .failed, _ => return error.DurabilityUnknown,
-    }
+        .none, .working, .no_space => false,
+        .failed, _ => error.DurabilityUnknown,
+    };
 }
 
 /// 1 if the position is on disk, 0 if not yet.

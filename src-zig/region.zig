@@ -171,7 +171,10 @@ pub const LogLine = extern struct {
     /// Futex of those who wait for `durable` or for another log state, and how many they are.
     durable_wake: Shm(u32),
     durable_waiters: Shm(u32),
-    reserved_a: [limits.line_pair - 56]u8,
+    /// Seconds from one checkpoint to the next; 0 for none by time.
+    checkpoint_interval_secs: Shm(u32),
+    reserved: u32,
+    reserved_a: [limits.line_pair - 64]u8,
     /// Counters for `stats`.
     bytes: Shm(u64),
     rows_full: Shm(u64),

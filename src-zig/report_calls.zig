@@ -73,7 +73,41 @@ fn writeStats(connection: *Connection, writer: *Writer) Writer.Error!void {
     try writer.writeAll(",\"regionPath\":");
     const path = connection.store.file.path.slice();
     try std.json.Stringify.encodeJsonString(path, .{}, writer);
+    try writeLog(region, writer);
     try writer.writeByte('}');
+}
+
+/// What the log on disk has, and what it has cost.
+fn writeLog(region: *const Region, writer: *Writer) Writer.Error!void {
+    const control = region.control;
+    const log = &control.log;
+    const state: region_module.LogState = @enumFromInt(control.shared.log_state.load(.acquire));
+    const name = std.enums.tagName(region_module.LogState, state) orelse "unknown";
+    try writer.print(",\"log\":{{\"state\":\"{s}\"", .{name});
+    try field(writer, "position", control.next.word.load(.acquire));
+    try field(writer, "logged", log.logged.load(.acquire));
+    try field(writer, "drained", commit_ring.drainedPosition(region));
+    const durable = control.durable.word.load(.acquire);
+    try field(writer, "durable", commit_ring.Watermark.position(durable));
+    try field(writer, "segment", log.segment.load(.acquire));
+    inline for (.{
+        .{ "bytes", &log.bytes },
+        .{ "wholeRows", &log.rows_full },
+        .{ "wholeRowBytes", &log.row_bytes_full },
+        .{ "deltaRows", &log.rows_delta },
+        .{ "deltaRowBytes", &log.row_bytes_delta },
+        .{ "batches", &log.batches },
+        .{ "syncs", &log.syncs },
+        .{ "leaderChanges", &log.takeovers },
+        .{ "checkpoints", &log.checkpoints },
+        .{ "checkpointPosition", &log.checkpoint_newest },
+        .{ "checkpointRows", &log.checkpoint_rows },
+        .{ "checkpointRowsExpected", &log.checkpoint_rows_expected },
+    }) |counter| try field(writer, counter[0], counter[1].load(.monotonic));
+    const commits = countSlots(region).commits;
+    const syncs = @max(log.syncs.load(.monotonic), 1);
+    const per_sync = @as(f64, @floatFromInt(commits)) / @as(f64, @floatFromInt(syncs));
+    try writer.print(",\"commitsPerSync\":{d:.2}}}", .{per_sync});
 }
 
 fn field(writer: *Writer, comptime name: []const u8, value: u64) Writer.Error!void {
