@@ -63,6 +63,7 @@ export {
   type Changes,
   type NumericName,
   type PatchedRow,
+  type RowsPatch,
   type SearchOptions,
   Table,
   type UpsertManyOptions,
@@ -76,8 +77,20 @@ export {
 } from "./lib/transaction.ts";
 export type { RowView } from "./lib/row_view.ts";
 export { Result } from "./lib/result.ts";
-export { PreparedQuery, QueryBuilder } from "./lib/query/builder.ts";
-export type { Estimate, ExplainedBounds, Explanation } from "./lib/query/explain.ts";
+export type {
+  Aggregate,
+  AggregateResult,
+  AggregateResults,
+  Aggregates,
+} from "./lib/query/aggregate.ts";
+export { type ExplainOptions, PreparedQuery, QueryBuilder } from "./lib/query/builder.ts";
+export type {
+  Actual,
+  Estimate,
+  ExplainedBounds,
+  ExplainedFilter,
+  Explanation,
+} from "./lib/query/explain.ts";
 export type { Ordering, Route } from "./lib/query/plan.ts";
 export type {
   BoolOperator,

@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 6018515370224445;
+export const abiHash = 6480426966921718;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -139,6 +139,10 @@ export const signatures = {
   aero_query_open: [["u32", "u32", "u32"], "i32"],
   aero_query_next: [["u32", "u32"], "i32"],
   aero_query_close: [["u32", "u32"], "i32"],
+  aero_query_aggregate: [["u32", "u32", "u32"], "i32"],
+  aero_query_update: [["u32", "u32", "u32"], "i32"],
+  aero_query_delete: [["u32", "u32", "u32"], "i32"],
+  aero_query_measure: [["u32", "u32", "u32"], "i32"],
   aero_ingest_begin: [["u32", "u32", "u32"], "i32"],
   aero_ingest_feed: [["u32", "u32", "u32", "u32"], "i32"],
   aero_ingest_end: [["u32", "u32"], "i32"],
@@ -292,6 +296,7 @@ export const PlanFlag = {
   count_only: 1,
   speedtables: 2,
   handles: 4,
+  yields: 8,
 } as const;
 
 /** Flags of an index route in a plan. */
@@ -370,6 +375,59 @@ export const SortFlag = {
   descending: 1,
   nulls_first: 2,
   true_first: 4,
+} as const;
+
+/** The number of each aggregate. */
+export const AggregateFunction = {
+  count: 1,
+  count_values: 2,
+  minimum: 3,
+  maximum: 4,
+  sum: 5,
+  average: 6,
+} as const;
+
+/** Bytes from the start of an aggregate's answer to each field, and its size. */
+export const Answer = {
+  size: 24,
+  state: 0,
+  length: 4,
+  low: 8,
+  high: 16,
+} as const;
+
+/** What an answer holds. */
+export const AnswerState = {
+  none: 0,
+  integer: 1,
+  float: 2,
+  text: 3,
+} as const;
+
+/** Bytes from the start of a measurement to each field, and its size. Steps follow. */
+export const Report = {
+  size: 96,
+  visited: 0,
+  route_ns: 8,
+  sorted: 16,
+  kept: 24,
+  sort_ns: 32,
+  returned: 40,
+  batches: 48,
+  output_bytes: 56,
+  output_ns: 64,
+  total_ns: 72,
+  fell_back: 80,
+  steps: 88,
+} as const;
+
+/** Bytes from the start of a measured test to each field, and its size. */
+export const Step = {
+  size: 32,
+  clause: 0,
+  tested: 8,
+  passed: 16,
+  ns: 24,
 } as const;
 
 /** What every region begins with. */

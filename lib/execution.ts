@@ -4,10 +4,21 @@
  * @module
  */
 
+import { setImmediate as turnOfEventLoop } from "node:timers/promises";
 import { AerostoreError, quote } from "./errors.ts";
+import {
+  aggregatedQuery,
+  type AggregateRequest,
+  extremeQuery,
+  readAggregates,
+  readAnswers,
+  unordered,
+  writeRequests,
+} from "./query/aggregate.ts";
 import type { QueryExecutor } from "./query/builder.ts";
 import { type CompiledQuery, QueryCompiler } from "./query/compiler.ts";
 import { PlanFlag } from "./query/encode.ts";
+import { type Measurement, readMeasurement } from "./query/measurement.ts";
 import type { PlanCounts } from "./query/plan.ts";
 import { type TableMeta, tableMeta } from "./query/table_meta.ts";
 import { makeDecoder, type RowDecoder, type ViewScope } from "./row_view.ts";
@@ -77,26 +88,41 @@ export interface TransactionScope {
   readonly scope: ViewScope;
 }
 
+/** What a query does to the rows that it finds. */
+export type RowsChange =
+  | { readonly kind: "update"; readonly patch: unknown }
+  | { readonly kind: "delete" };
+
+/** Changes the rows of a query in a transaction of its own, again after a conflict. */
+export type ChangeRunner = (
+  query: CompiledQuery,
+  args: readonly unknown[],
+  change: RowsChange,
+) => number;
+
 /** Runs the queries of one table, each in a transaction of its own or all in one. */
 export class TableExecutor implements QueryExecutor {
   readonly dialect: Dialect;
   readonly #context: QueryContext;
   readonly #transaction: TransactionScope | undefined;
+  readonly #runChange: ChangeRunner | undefined;
 
   /**
    * @param context What the queries of the table share.
    * @param dialect Whose rules the queries follow.
-   * @param transaction The transaction that they all belong to. Default: a
-   * transaction of its own for each query, whose rows are plain objects.
+   * @param transaction The transaction that they all belong to, or what changes the rows of a query
+   * in one of its own. In the second case each query sees a snapshot of its own, and gives plain
+   * objects.
    */
   constructor(
     context: QueryContext,
     dialect: Dialect,
-    transaction?: TransactionScope,
+    transaction: TransactionScope | ChangeRunner,
   ) {
     this.#context = context;
     this.dialect = dialect;
-    this.#transaction = transaction;
+    if (typeof transaction === "function") this.#runChange = transaction;
+    else this.#transaction = transaction;
   }
 
   /** The table, as the planner sees it. */
@@ -124,6 +150,42 @@ export class TableExecutor implements QueryExecutor {
     return { [Symbol.iterator]: open };
   }
 
+  /** Gives the rows of a query in portions; the event loop has its turn between them. */
+  async *stream<Row>(
+    query: CompiledQuery,
+    args: readonly unknown[],
+  ): AsyncGenerator<Row, undefined> {
+    const { connection } = this.#context.handle;
+    const flags = PlanFlag.yields | (this.#givesViews(query) ? PlanFlag.handles : 0);
+    const cursor = this.#start(query, args, flags, Infinity);
+    let more = cursor;
+    try {
+      for (;;) {
+        const rows: Row[] = [];
+        this.#takeRows(query, rows);
+        yield* rows;
+        if (more <= 0) return;
+        await turnOfEventLoop();
+        this.#check();
+        more = this.#fetch(cursor);
+      }
+    } finally {
+      if (more > 0 && !connection.closed && this.#transaction?.ended !== true) {
+        connection.queryClose(cursor);
+      }
+    }
+  }
+
+  /** Runs a query, gives no rows, and tells what it took. */
+  measure(query: CompiledQuery, args: readonly unknown[]): Measurement {
+    this.#check();
+    const { connection } = this.#context.handle;
+    const size = query.encode(connection.input.u8, args);
+    const result = connection.queryMeasure(this.#transaction?.id ?? 0, size);
+    if (result < 0) throw connection.error(result, this.#attempt());
+    return readMeasurement(connection.output);
+  }
+
   /** Counts the rows that a query would give. */
   count(query: CompiledQuery, args: readonly unknown[]): number {
     this.#start(query, args, PlanFlag.countOnly, Infinity);
@@ -148,6 +210,73 @@ export class TableExecutor implements QueryExecutor {
       throw error;
     }
     return rows;
+  }
+
+  /** Computes aggregates over the rows that a query would give; results by their names. */
+  aggregate(
+    query: CompiledQuery,
+    args: readonly unknown[],
+    aggregates: Readonly<Record<string, unknown>>,
+  ): Record<string, unknown> {
+    this.#check();
+    const requests = readAggregates(this.meta, aggregates);
+    const results = this.#extreme(query, args, requests) ?? this.#fold(query, args, requests);
+    return Object.fromEntries(Object.keys(aggregates).map((name, at) => [name, results[at]]));
+  }
+
+  /** The result of one `min` or `max` that an index has at one of its ends. */
+  #extreme(
+    query: CompiledQuery,
+    args: readonly unknown[],
+    requests: readonly AggregateRequest[],
+  ): unknown[] | undefined {
+    const [request] = requests;
+    if (request === undefined || requests.length > 1) return undefined;
+    const extreme = extremeQuery(query, request);
+    if (extreme === undefined) return undefined;
+    const [row] = this.all<Record<string, unknown>>(extreme, args);
+    return [row?.[request.column.name] ?? null];
+  }
+
+  #fold(
+    query: CompiledQuery,
+    args: readonly unknown[],
+    requests: readonly AggregateRequest[],
+  ): unknown[] {
+    const { connection, layout } = this.#context.handle;
+    const size = aggregatedQuery(query, requests).encode(connection.input.u8, args);
+    const end = writeRequests(connection.input, size, requests);
+    const result = connection.queryAggregate(this.#transaction?.id ?? 0, end);
+    if (result < 0) throw connection.error(result, this.#attempt());
+    return readAnswers(connection.output, requests, layout.name);
+  }
+
+  /** Changes the rows that a query would give; returns their number. */
+  update(query: CompiledQuery, args: readonly unknown[], patch: unknown): number {
+    return this.change(query, args, { kind: "update", patch });
+  }
+
+  /** Deletes the rows that a query would give; returns their number. */
+  delete(query: CompiledQuery, args: readonly unknown[]): number {
+    return this.change(query, args, { kind: "delete" });
+  }
+
+  /** Updates or deletes the rows that a query would give; returns their number. */
+  change(query: CompiledQuery, args: readonly unknown[], change: RowsChange): number {
+    this.#check();
+    if (this.#runChange !== undefined) return this.#runChange(query, args, change);
+    const { handle } = this.#context;
+    const { input } = handle.connection;
+    const found = query.variant("change", (whole) => ({
+      ...unordered(whole),
+      countOnly: false,
+      fields: null,
+    }));
+    const size = found.encode(input.u8, args);
+    const transaction = this.#transaction?.id ?? 0;
+    return change.kind === "delete"
+      ? handle.deleteRows(transaction, size)
+      : handle.updateRows(transaction, size, change.patch);
   }
 
   #open<Row>(

@@ -354,6 +354,26 @@ export class Connection {
     return this.#library.aero_query_close(this.#id, cursor);
   }
 
+  /** Computes the aggregates behind the plan in the input buffer; returns the answers' size. */
+  queryAggregate(transaction: number, size: number): number {
+    return this.#library.aero_query_aggregate(this.#id, transaction, size);
+  }
+
+  /** Changes the rows of the plan in the input buffer as what follows it says. */
+  queryUpdate(transaction: number, size: number): number {
+    return this.#library.aero_query_update(this.#id, transaction, size);
+  }
+
+  /** Deletes the rows of the plan in the input buffer. */
+  queryDelete(transaction: number, size: number): number {
+    return this.#library.aero_query_delete(this.#id, transaction, size);
+  }
+
+  /** Measures the plan in the input buffer; returns the size of what it found. */
+  queryMeasure(transaction: number, size: number): number {
+    return this.#library.aero_query_measure(this.#id, transaction, size);
+  }
+
   /** Begins an ingest with the options in the input buffer; returns its number. */
   ingestBegin(table: number, size: number): number {
     return this.#library.aero_ingest_begin(this.#id, table, size);

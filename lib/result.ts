@@ -5,6 +5,7 @@
  */
 
 import type { TableExecutor } from "./execution.ts";
+import type { ExplainOptions } from "./query/builder.ts";
 import type { CompiledQuery } from "./query/compiler.ts";
 import type { Explanation } from "./query/explain.ts";
 
@@ -20,6 +21,7 @@ export class Result<Row> implements Iterable<Row> {
   readonly count: number;
   readonly #rows: readonly Row[];
   readonly #query: CompiledQuery;
+  readonly #executor: TableExecutor;
 
   /**
    * Runs a search.
@@ -29,6 +31,7 @@ export class Result<Row> implements Iterable<Row> {
    */
   constructor(executor: TableExecutor, query: CompiledQuery) {
     this.#query = query;
+    this.#executor = executor;
     if (query.query.countOnly) {
       this.#rows = [];
       this.count = executor.count(query, []);
@@ -53,9 +56,18 @@ export class Result<Row> implements Iterable<Row> {
     return this.#rows[0];
   }
 
-  /** Explains how the search is executed. */
-  explain(): Explanation {
-    return this.#query.explain();
+  /**
+   * Explains how the search is executed.
+   *
+   * @param options With `analyze` it is executed again, and the explanation has what each step
+   * took.
+   */
+  explain(options: ExplainOptions = {}): Explanation {
+    const query = this.#query.refresh();
+    return query.explain(
+      undefined,
+      options.analyze === true ? this.#executor.measure(query, []) : undefined,
+    );
   }
 
   /** Gives the rows; as often as you like. */

@@ -8,7 +8,9 @@ import { RowsFlag } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
 import { ingest, type IngestOptions, type IngestProgress, type IngestSource } from "./ingest.ts";
+import type { AggregateResults, Aggregates } from "./query/aggregate.ts";
 import { PreparedQuery, QueryBuilder } from "./query/builder.ts";
+import type { CompiledQuery } from "./query/compiler.ts";
 import { Result } from "./result.ts";
 import type {
   Columns,
@@ -53,10 +55,18 @@ export type PatchedRow<C extends Columns> = Pick<
   keyof PatchOfColumns<C> & keyof RowOfColumns<C>
 >;
 
+/**
+ * What `update` by a query takes for a table with the columns `C`: new values, or for numbers also
+ * operations.
+ */
+export type RowsPatch<C extends Columns> = {
+  readonly [K in keyof PatchOfColumns<C> & keyof RowOfColumns<C>]?:
+    | RowOfColumns<C>[K]
+    | (K extends NumericName<PatchedRow<C>> ? Change<NonNullable<RowOfColumns<C>[K]>> : never);
+};
+
 /** Runs a function on the table in a transaction, again after a conflict. */
-export type InTransaction<C extends Columns> = (
-  run: (table: TransactionTable<C>) => void,
-) => void;
+export type InTransaction<C extends Columns> = <T>(run: (table: TransactionTable<C>) => T) => T;
 
 /** The options of {@linkcode Table.upsertMany}. */
 export interface UpsertManyOptions {
@@ -95,7 +105,11 @@ export class Table<C extends Columns = Columns> {
    */
   constructor(context: QueryContext, dialect: Dialect, inTransaction: InTransaction<C>) {
     this.#handle = context.handle;
-    this.#executor = new TableExecutor(context, dialect);
+    this.#executor = new TableExecutor(
+      context,
+      dialect,
+      (query, args, change) => inTransaction((table) => table.change(query, args, change)),
+    );
     this.#inTransaction = inTransaction;
   }
 
@@ -245,13 +259,80 @@ export class Table<C extends Columns = Columns> {
     query: string | SearchQuery<RowOfColumns<C>>,
     options: SearchOptions = {},
   ): Result<RowOfColumns<C>> {
-    const dialect = options.dialect ?? this.#executor.dialect;
-    return new Result(this.#executor, this.#executor.compiler.compile(query, dialect));
+    return new Result(this.#executor, this.#compile(query, options));
+  }
+
+  /**
+   * Finds rows and gives them bit by bit: the event loop has its turn meanwhile. See
+   * {@linkcode QueryBuilder.stream}.
+   *
+   * @param query A search, as for {@linkcode Table.search}.
+   * @param options See {@linkcode SearchOptions}.
+   */
+  stream(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    options: SearchOptions = {},
+  ): AsyncIterable<RowOfColumns<C>> {
+    return this.#executor.stream<RowOfColumns<C>>(this.#compile(query, options), []);
+  }
+
+  /**
+   * Computes aggregates over the rows that a search finds, all of one moment.
+   *
+   * @param query A search, as for {@linkcode Table.search}.
+   * @param aggregates See {@linkcode QueryBuilder.aggregate}.
+   * @param options See {@linkcode SearchOptions}.
+   */
+  aggregate<const A extends Aggregates<RowOfColumns<C>>>(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    aggregates: A,
+    options: SearchOptions = {},
+  ): AggregateResults<RowOfColumns<C>, A> {
+    const results = this.#executor.aggregate(this.#compile(query, options), [], aggregates);
+    return results as AggregateResults<RowOfColumns<C>, A>;
+  }
+
+  /**
+   * Changes the rows that a search finds, in one transaction; see {@linkcode QueryBuilder.update}.
+   *
+   * @param query A search, as for {@linkcode Table.search}.
+   * @param patch New values, or operations such as `{ increment: 1 }`, by column.
+   * @param options See {@linkcode SearchOptions}.
+   * @returns The number of rows.
+   */
+  updateWhere(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    patch: RowsPatch<C>,
+    options: SearchOptions = {},
+  ): number {
+    return this.#executor.update(this.#compile(query, options), [], patch);
+  }
+
+  /**
+   * Deletes the rows that a search finds, in one transaction.
+   *
+   * @param query A search, as for {@linkcode Table.search}. An empty one deletes all
+   * rows.
+   * @param options See {@linkcode SearchOptions}.
+   * @returns The number of rows.
+   */
+  deleteWhere(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    options: SearchOptions = {},
+  ): number {
+    return this.#executor.delete(this.#compile(query, options), []);
   }
 
   /** Begins a query whose columns, operators and values the compiler checks. */
-  query(): QueryBuilder<RowOfColumns<C>> {
-    return new QueryBuilder<RowOfColumns<C>>(this.#executor);
+  query(): QueryBuilder<RowOfColumns<C>, RowOfColumns<C>, RowsPatch<C>> {
+    return new QueryBuilder<RowOfColumns<C>, RowOfColumns<C>, RowsPatch<C>>(this.#executor);
+  }
+
+  #compile(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    { dialect = this.#executor.dialect }: SearchOptions,
+  ): CompiledQuery {
+    return this.#executor.compiler.compile(query, dialect);
   }
 
   /**
@@ -264,10 +345,10 @@ export class Table<C extends Columns = Columns> {
   prepare(
     query: string | SearchQuery<RowOfColumns<C>>,
     options: SearchOptions = {},
-  ): PreparedQuery<RowOfColumns<C>> {
+  ): PreparedQuery<RowOfColumns<C>, RowsPatch<C>> {
     const dialect = options.dialect ?? this.#executor.dialect;
     const compiled = this.#executor.compiler.prepare(query, dialect);
-    return new PreparedQuery<RowOfColumns<C>>(this.#executor, compiled);
+    return new PreparedQuery<RowOfColumns<C>, RowsPatch<C>>(this.#executor, compiled);
   }
 }
 

@@ -7,12 +7,12 @@
  */
 
 import { AerostoreError, quote } from "./errors.ts";
-import { type ColumnLayout, type TableLayout, unknownColumn } from "./layout.ts";
+import { writeChanges, writePatch } from "./changes.ts";
+import type { TableLayout } from "./layout.ts";
 import { Memory } from "./memory.ts";
 import type { Connection } from "./native.ts";
 import {
   encodeKey,
-  encodeOperand,
   makeEncoders,
   recordHeaderSize,
   recordSizeMax,
@@ -27,18 +27,6 @@ import {
   type RowViewClass,
   type ViewScope,
 } from "./row_view.ts";
-import { refusal } from "./values.ts";
-
-/** The operations of `apply` and their numbers. */
-const operations: ReadonlyMap<string, number> = new Map([
-  ["increment", 1],
-  ["min", 2],
-  ["max", 3],
-  ["multiply", 4],
-]);
-
-/** Bytes that the key takes before the operations of `apply`. */
-const applyKeySize = 72;
 
 /** The handle of a record at the start of a buffer. */
 export const firstRecordHandle = recordHeaderSize / 8;
@@ -241,6 +229,31 @@ export class TableHandle {
     }
   }
 
+  /**
+   * Changes every row that the plan in the input buffer finds.
+   *
+   * @param transaction The number of the transaction, which must not be 0.
+   * @param size Bytes of the plan.
+   * @param patch New values or operations by column.
+   * @returns How many rows there were.
+   */
+  updateRows(transaction: number, size: number, patch: unknown): number {
+    const { connection, layout } = this;
+    const room = connection.inputSize - size - this.recordSizeMax;
+    const end = writePatch(layout, this.#encodePatch, connection.input, { at: size, room }, patch);
+    const result = connection.queryUpdate(transaction, end);
+    if (result < 0) throw connection.error(result, `update rows of ${quote(layout.name)}`);
+    return connection.total;
+  }
+
+  /** Deletes every row that the plan in the input buffer finds; returns how many there were. */
+  deleteRows(transaction: number, size: number): number {
+    const { connection } = this;
+    const result = connection.queryDelete(transaction, size);
+    if (result < 0) throw connection.error(result, `delete rows of ${quote(this.layout.name)}`);
+    return connection.total;
+  }
+
   /** Locks the row of `key` until the transaction ends. */
   lock(transaction: number, key: unknown): void {
     const { connection } = this;
@@ -268,83 +281,4 @@ export class TableHandle {
     if (result < 0) throw this.connection.error(result, `count keys of ${quote(this.layout.name)}`);
     return result;
   }
-}
-
-/**
- * Writes the operations of `apply` behind the place of the key; returns where they end.
- *
- * Programs count by this, so it makes nothing but what an error needs.
- */
-function writeChanges(layout: TableLayout, input: Memory, changes: unknown): number {
-  let at = applyKeySize + 8;
-  let count = 0;
-  checkObject(layout, changes);
-  for (const name of Object.keys(changes)) {
-    const change: unknown = changes[name];
-    const column = numericColumn(layout, name);
-    checkObject(layout, change);
-    for (const operationName of Object.keys(change)) {
-      const operand = change[operationName];
-      const operation = operations.get(operationName);
-      if (operation === undefined) throw unknownOperation(layout, operationName);
-      if (operand === undefined) continue;
-      if (!isOperand(column, operand)) {
-        throw refusal(attemptOf(layout), { ...column, nullable: false }, operand);
-      }
-      input.u32[at / 4] = column.id | (operation << 8);
-      input.u32[at / 4 + 1] = 0;
-      encodeOperand(input, at + 8, column, operand);
-      at += 16;
-      count += 1;
-    }
-  }
-  input.u32[applyKeySize / 4] = count;
-  input.u32[applyKeySize / 4 + 1] = 0;
-  return at;
-}
-
-/** Whether a column takes a value, without the making of an error. */
-function isOperand(column: ColumnLayout, value: unknown): value is number | bigint {
-  if (column.bigint) return typeof value === "bigint" && BigInt.asIntN(64, value) === value;
-  if (typeof value !== "number") return false;
-  if (column.kind === "int32") return value === (value | 0);
-  if (column.kind === "int64") return Number.isSafeInteger(value);
-  return column.kind === "timestamp" ? Number.isFinite(value) : !Number.isNaN(value);
-}
-
-function attemptOf(layout: TableLayout): string {
-  return `apply changes to a row of ${quote(layout.name)}`;
-}
-
-function numericColumn(layout: TableLayout, name: string): ColumnLayout {
-  const column = layout.columnsByName.get(name);
-  if (column === undefined) throw unknownColumn(layout, name, attemptOf(layout));
-  const { kind } = column;
-  const isNumeric = kind === "int32" || kind === "int64" || kind === "float64" ||
-    kind === "timestamp";
-  if (isNumeric && column !== layout.primaryKey) return column;
-  throw new AerostoreError(
-    "type_mismatch",
-    `Cannot ${attemptOf(layout)}: column ${quote(name)} is ` +
-      (column === layout.primaryKey ? "the primary key" : `${kind}, not a number`),
-  );
-}
-
-function checkObject(
-  layout: TableLayout,
-  value: unknown,
-): asserts value is Readonly<Record<string, unknown>> {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return;
-  throw new AerostoreError(
-    "bad_argument",
-    `Cannot ${attemptOf(layout)}: ${quote(value)} is no object`,
-  );
-}
-
-function unknownOperation(layout: TableLayout, name: string): AerostoreError {
-  return new AerostoreError(
-    "bad_argument",
-    `Cannot ${attemptOf(layout)}: there is no operation ${quote(name)}, only ` +
-      [...operations.keys()].join(", "),
-  );
 }

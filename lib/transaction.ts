@@ -6,9 +6,16 @@
 
 import { TransactionFlag } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
-import { type QueryContext, TableExecutor, type TransactionScope } from "./execution.ts";
+import {
+  type QueryContext,
+  type RowsChange,
+  TableExecutor,
+  type TransactionScope,
+} from "./execution.ts";
 import type { Connection } from "./native.ts";
+import type { AggregateResults, Aggregates } from "./query/aggregate.ts";
 import { QueryBuilder } from "./query/builder.ts";
+import type { CompiledQuery } from "./query/compiler.ts";
 import { Result } from "./result.ts";
 import type { RowView, ViewScope } from "./row_view.ts";
 import type {
@@ -21,7 +28,7 @@ import type {
 } from "./schema.ts";
 import type { Dialect } from "./stapi/ast.ts";
 import type { SearchQuery } from "./stapi/object_form.ts";
-import type { Changes, SearchOptions } from "./table.ts";
+import type { Changes, RowsPatch, SearchOptions } from "./table.ts";
 import type { TableHandle } from "./table_handle.ts";
 
 /** The options of a transaction. */
@@ -351,15 +358,70 @@ export class TransactionTable<C extends Columns = Columns> {
     query: string | SearchQuery<RowOfColumns<C>>,
     options: SearchOptions = {},
   ): Result<RowView<RowOfColumns<C>>> {
-    this.#check();
-    const dialect = options.dialect ?? this.#executor.dialect;
-    return new Result(this.#executor, this.#executor.compiler.compile(query, dialect));
+    return new Result(this.#executor, this.#compile(query, options));
+  }
+
+  /** Finds rows and gives them bit by bit; see {@linkcode Table.stream}. */
+  stream(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    options: SearchOptions = {},
+  ): AsyncIterable<RowView<RowOfColumns<C>>> {
+    return this.#executor.stream<RowView<RowOfColumns<C>>>(this.#compile(query, options), []);
+  }
+
+  /** Computes aggregates over the rows that a search finds; see {@linkcode Table.aggregate}. */
+  aggregate<const A extends Aggregates<RowOfColumns<C>>>(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    aggregates: A,
+    options: SearchOptions = {},
+  ): AggregateResults<RowOfColumns<C>, A> {
+    const results = this.#executor.aggregate(this.#compile(query, options), [], aggregates);
+    return results as AggregateResults<RowOfColumns<C>, A>;
+  }
+
+  /** Changes the rows that a search finds; see {@linkcode Table.updateWhere}. */
+  updateWhere(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    patch: RowsPatch<C>,
+    options: SearchOptions = {},
+  ): number {
+    this.#checkWrite();
+    return this.#executor.update(this.#compile(query, options), [], patch);
+  }
+
+  /** Deletes the rows that a search finds; see {@linkcode Table.deleteWhere}. */
+  deleteWhere(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    options: SearchOptions = {},
+  ): number {
+    this.#checkWrite();
+    return this.#executor.delete(this.#compile(query, options), []);
+  }
+
+  /**
+   * Updates or deletes the rows of a query that was compiled for the table.
+   *
+   * @internal
+   */
+  change(query: CompiledQuery, args: readonly unknown[], change: RowsChange): number {
+    this.#checkWrite();
+    return this.#executor.change(query, args, change);
   }
 
   /** Begins a query whose columns, operators and values the compiler checks. */
-  query(): QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>> {
+  query(): QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>, RowsPatch<C>> {
     this.#check();
-    return new QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>>(this.#executor);
+    return new QueryBuilder<RowOfColumns<C>, RowView<RowOfColumns<C>>, RowsPatch<C>>(
+      this.#executor,
+    );
+  }
+
+  #compile(
+    query: string | SearchQuery<RowOfColumns<C>>,
+    { dialect = this.#executor.dialect }: SearchOptions,
+  ): CompiledQuery {
+    this.#check();
+    return this.#executor.compiler.compile(query, dialect);
   }
 
   #checkWrite(): void {

@@ -19,6 +19,7 @@ const query_calls = @import("query_calls.zig");
 const region_file = @import("region_file.zig");
 const report_calls = @import("report_calls.zig");
 const row_calls = @import("row_calls.zig");
+const set_calls = @import("set_calls.zig");
 const status = @import("status.zig");
 const transaction_calls = @import("transaction_calls.zig");
 const Connection = connection_module.Connection;
@@ -228,6 +229,34 @@ pub export fn aero_query_next(connection: u32, query: u32) i32 {
 pub export fn aero_query_close(connection: u32, query: u32) i32 {
     const c = enter(connection) orelse return closed();
     return done(c, query_calls.close(c, query));
+}
+
+/// Computes the aggregates behind the plan in the input: one `Request` for each. Puts an `Answer`
+/// for each into the output. Returns the bytes.
+pub export fn aero_query_aggregate(connection: u32, transaction: u32, size: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return count(c, set_calls.aggregates(c, transaction, size));
+}
+
+/// Changes every row of the plan in the input as what follows the plan says, within a transaction.
+/// The control block has the number of rows.
+pub export fn aero_query_update(connection: u32, transaction: u32, size: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return done(c, set_calls.update(c, transaction, size));
+}
+
+/// Deletes every row of the plan in the input, within a transaction. The control block has the
+/// number of rows.
+pub export fn aero_query_delete(connection: u32, transaction: u32, size: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return done(c, set_calls.delete(c, transaction, size));
+}
+
+/// Runs the plan in the input and gives no rows, but puts into the output what it took: a `Report`
+/// and a `Step` for each test. Returns the bytes.
+pub export fn aero_query_measure(connection: u32, transaction: u32, size: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return count(c, set_calls.measure(c, transaction, size));
 }
 
 /// Begins an ingest by the options in the input. Returns its number.

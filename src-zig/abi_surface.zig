@@ -6,6 +6,8 @@
 
 const std = @import("std");
 const abi = @import("abi.zig");
+const aggregate = @import("aggregate.zig");
+const analyze = @import("analyze.zig");
 const abi_control = @import("abi_control.zig");
 const limits = @import("limits.zig");
 const plan = @import("plan.zig");
@@ -189,6 +191,37 @@ pub const groups: []const Group = &.{
         .name = "SortFlag",
         .doc = "Flags of a sort field.",
         .numbers = flagValues(plan.SortFlags),
+    },
+    .{
+        .name = "AggregateFunction",
+        .doc = "The number of each aggregate.",
+        .numbers = enumValues(aggregate.Function),
+    },
+    .{
+        .name = "Answer",
+        .doc = "Bytes from the start of an aggregate's answer to each field, and its size.",
+        .numbers = fieldOffsets(aggregate.Answer, &.{
+            .{ .name = "size", .value = @sizeOf(aggregate.Answer) },
+        }),
+    },
+    .{
+        .name = "AnswerState",
+        .doc = "What an answer holds.",
+        .numbers = enumValues(aggregate.Answer.State),
+    },
+    .{
+        .name = "Report",
+        .doc = "Bytes from the start of a measurement to each field, and its size. Steps follow.",
+        .numbers = fieldOffsets(analyze.Report, &.{
+            .{ .name = "size", .value = @sizeOf(analyze.Report) },
+        }),
+    },
+    .{
+        .name = "Step",
+        .doc = "Bytes from the start of a measured test to each field, and its size.",
+        .numbers = fieldOffsets(analyze.Step, &.{
+            .{ .name = "size", .value = @sizeOf(analyze.Step) },
+        }),
     },
     .{
         .name = "Region",

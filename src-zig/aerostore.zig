@@ -90,6 +90,8 @@ test {
     _ = status;
     _ = schema_blob;
     _ = @import("row_input.zig");
+    _ = @import("aggregate.zig");
+    _ = @import("analyze.zig");
     _ = @import("case_fold.zig");
     _ = @import("filter.zig");
     _ = @import("filter_compiler.zig");
@@ -152,6 +154,7 @@ test {
         _ = @import("region_file.zig");
         _ = @import("report_calls.zig");
         _ = @import("row_calls.zig");
+        _ = @import("set_calls.zig");
         _ = @import("store.zig");
         _ = @import("transaction_calls.zig");
     }

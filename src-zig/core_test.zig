@@ -379,7 +379,7 @@ test "OpenTransaction: inserts, updates and deletes in one commit, and a scan ov
     for (100..120) |id| try testing.expectEqual(.done, try steps.put(.insert, @intCast(id), 7));
     var rows: u64 = 0;
     try steps.transaction.enter();
-    var scan = steps.transaction.scan(&bench.table);
+    var scan = steps.transaction.scan(&bench.table, null);
     while (try scan.next()) |_| rows += 1;
     steps.transaction.leave();
     try testing.expectEqual(70, rows);

@@ -178,13 +178,31 @@ pub const Cursor = struct {
                 try cursor.stream(source, options.examine_max, &writer);
             }
         }
-        if (cursor.phase == .emit) cursor.emit(&writer);
+        if (cursor.phase == .emit) try cursor.emit(&writer);
         cursor.stats.returned += writer.batch.rows;
         writer.batch.done = cursor.phase == .done;
         return writer.batch;
     }
 
-    fn isSorted(cursor: *const Cursor) bool {
+    /// Gives all rows of the result to `sink`, any value with
+    ///
+    ///     fn append(sink, row: RowRef) !bool
+    ///
+    /// which never has enough. Nothing is left then. Not for a plan that counts.
+    pub fn drain(cursor: *Cursor, source: anytype, sink: anytype) !void {
+        assert(cursor.phase != .closed and !cursor.plan.flags.count_only);
+        if (cursor.phase == .scan) {
+            if (cursor.isSorted()) {
+                try cursor.collect(source, std.math.maxInt(u64));
+            } else {
+                try cursor.stream(source, std.math.maxInt(u64), sink);
+            }
+        }
+        if (cursor.phase == .emit) try cursor.emit(sink);
+        assert(cursor.phase == .done);
+    }
+
+    pub fn isSorted(cursor: *const Cursor) bool {
         return cursor.plan.sorts.len != 0 and !cursor.plan.flags.count_only;
     }
 
@@ -203,11 +221,11 @@ pub const Cursor = struct {
         if (scan.at_end or cursor.left == 0) cursor.phase = .done;
     }
 
-    fn stream(cursor: *Cursor, source: anytype, examine_max: u64, writer: *Writer) !void {
+    fn stream(cursor: *Cursor, source: anytype, examine_max: u64, writer: anytype) !void {
         var scan: Scan = .init(cursor, examine_max);
         defer scan.finish(cursor);
         if (cursor.held) |row| {
-            if (!writer.append(row)) return;
+            if (!try writer.append(row)) return;
             cursor.held = null;
             cursor.left -= 1;
         }
@@ -220,7 +238,7 @@ pub const Cursor = struct {
                 cursor.skip -= 1;
                 continue;
             }
-            if (!writer.append(row)) {
+            if (!try writer.append(row)) {
                 cursor.held = row;
                 return;
             }
@@ -235,7 +253,11 @@ pub const Cursor = struct {
         while (try scan.next(source)) |row| {
             try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
         }
-        if (!scan.at_end) return;
+        if (scan.at_end) try cursor.arrange();
+    }
+
+    /// Sorts what was collected.
+    pub fn arrange(cursor: *Cursor) Allocator.Error!void {
         if (cursor.heap.is_heap) {
             cursor.entries = cursor.heap.sorted();
         } else {
@@ -249,11 +271,12 @@ pub const Cursor = struct {
         cursor.phase = .emit;
     }
 
-    fn emit(cursor: *Cursor, writer: *Writer) void {
+    /// Writes sorted rows until the writer has enough of them.
+    pub fn emit(cursor: *Cursor, writer: anytype) !void {
         while (cursor.entries_at < cursor.entries.len) {
             const ahead = cursor.entries_at + sort_order.prefetch_distance;
             if (ahead < cursor.entries.len) @prefetch(cursor.entries[ahead].row.payload, .{});
-            if (!writer.append(cursor.entries[cursor.entries_at].row)) return;
+            if (!try writer.append(cursor.entries[cursor.entries_at].row)) return;
             cursor.entries_at += 1;
         }
         cursor.phase = .done;
@@ -306,13 +329,13 @@ const Scan = struct {
 };
 
 /// Appends rows to the output, as records or handles.
-const Writer = struct {
+pub const Writer = struct {
     cursor: *const Cursor,
     output: []align(8) u8,
     base: usize,
     batch: Batch = .{},
 
-    fn append(writer: *Writer, row: RowRef) bool {
+    pub fn append(writer: *Writer, row: RowRef) error{}!bool {
         const rest: []align(8) u8 = @alignCast(writer.output[writer.batch.bytes..]);
         if (writer.cursor.plan.flags.handles) {
             if (rest.len < 8) return false;

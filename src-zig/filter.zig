@@ -28,14 +28,18 @@ const compareBytes = row_module.compareBytes;
 
 pub const Filter = struct {
     predicates: []const Predicate,
+    /// For each predicate, the number of its clause in the plan.
+    clauses: []const u16 = &.{},
     /// No row can pass: the source need not be read at all.
     never: bool,
 
     pub fn compile(arena: Allocator, plan: *const Plan, table: *const TableInfo) !Filter {
         var predicates: std.ArrayList(Predicate) = .empty;
+        var clauses: std.ArrayList(u16) = .empty;
         try predicates.ensureTotalCapacity(arena, plan.clauses.len);
+        try clauses.ensureTotalCapacity(arena, plan.clauses.len);
         var never = plan.route == .empty;
-        for (plan.clauses) |*clause| {
+        for (plan.clauses, 0..) |*clause, number| {
             if (clause.op == .never) {
                 never = true;
                 continue;
@@ -50,10 +54,13 @@ pub const Filter = struct {
             switch (predicate.outcome()) {
                 .always => {},
                 .never => never = true,
-                .depends => predicates.appendAssumeCapacity(predicate),
+                .depends => {
+                    predicates.appendAssumeCapacity(predicate);
+                    clauses.appendAssumeCapacity(@intCast(number));
+                },
             }
         }
-        return .{ .predicates = predicates.items, .never = never };
+        return .{ .predicates = predicates.items, .clauses = clauses.items, .never = never };
     }
 
     /// Whether the row passes. `row.size` must be at least the table's `fixed_size`.
@@ -65,13 +72,7 @@ pub const Filter = struct {
 
     // Not inline: within the loop of a scan, the tests of all kinds leave no registers to the loop.
     noinline fn run(predicates: []const Predicate, row: RowRef) bool {
-        for (predicates) |*predicate| {
-            if (row.null_mask & predicate.null_bit != 0) {
-                if (!predicate.null_passes) return false;
-            } else {
-                if (!predicate.accepts(row)) return false;
-            }
-        }
+        for (predicates) |*predicate| if (!predicate.passes(row)) return false;
         return true;
     }
 };
@@ -129,6 +130,12 @@ pub const Predicate = struct {
         floats: []const f64,
         glob: *const Glob,
     };
+
+    /// Whether the row passes this test.
+    pub inline fn passes(predicate: *const Predicate, row: RowRef) bool {
+        if (row.null_mask & predicate.null_bit != 0) return predicate.null_passes;
+        return predicate.accepts(row);
+    }
 
     /// Whether the row need not be looked at.
     fn outcome(predicate: *const Predicate) enum { always, never, depends } {

@@ -21,6 +21,7 @@ const sync = @import("sync");
 const region_module = @import("region.zig");
 const version_module = @import("version.zig");
 const gate = @import("gate.zig");
+const index_scan = @import("index_scan.zig");
 const pk_map = @import("pk_map.zig");
 const predicate_module = @import("predicate.zig");
 const reader = @import("reader.zig");
@@ -212,6 +213,21 @@ pub const OpenTransaction = struct {
         return self.change(one, base, expected);
     }
 
+    /// Buffers a change of a row that a query of this transaction gave, and that it has noted as a
+    /// predicate. Outcomes as for `write`, without `not_found`.
+    pub fn writeTo(
+        self: *OpenTransaction,
+        one: *const transaction.Write,
+        row: RowRef,
+    ) Error!Outcome {
+        if (self.options.read_only) return error.ReadOnly;
+        const expected: transaction.Expected = if (row.version != 0)
+            .{ .version = row.version }
+        else
+            self.buffer.find(one.key).?.expected; // Such a row is its own.
+        return self.change(one, row, expected);
+    }
+
     fn newEntry(self: *OpenTransaction, table: *const TableInfo, key: Key) Error!*Buffered {
         return self.buffer.add(self.gpa, .{ .table = table, .key = try self.keepKey(key) });
     }
@@ -232,17 +248,14 @@ pub const OpenTransaction = struct {
                 const scratch = try self.session.imageBuffer(one.table.payload_size_max);
                 const patch = if (one.operation == .update) one.image else base.?;
                 image = row_merge.merge(one.table, base.?, patch, one.mask, scratch);
-                mask = one.mask;
-                if (one.operation == .apply) {
-                    const changes = one.expressions;
-                    mask = row_merge.apply(one.table, &image, scratch, changes) catch |err| {
-                        return switch (err) {
-                            error.TypeMismatch => .type_mismatch,
-                            error.OutOfRange => .out_of_range,
-                            error.NotANumber => .not_a_number,
-                        };
+                const changes = one.expressions;
+                const changed = row_merge.apply(one.table, &image, scratch, changes) catch |err|
+                    return switch (err) {
+                        error.TypeMismatch => .type_mismatch,
+                        error.OutOfRange => .out_of_range,
+                        error.NotANumber => .not_a_number,
                     };
-                }
+                mask = one.mask | changed;
             },
         }
         // Found again: `read` may have moved nothing, but an entry may have been added.
@@ -265,11 +278,18 @@ pub const OpenTransaction = struct {
         try self.predicates.append(self.gpa, predicate);
     }
 
-    /// All rows of a table, as the transaction sees them.
-    pub fn scan(self: *OpenTransaction, table: *const TableInfo) TransactionScan {
+    /// The rows of a table, as the transaction sees them: all of them, or, of those that it has not
+    /// written, the ones that an index gives.
+    pub fn scan(
+        self: *OpenTransaction,
+        table: *const TableInfo,
+        index: ?*index_scan.Scan,
+    ) TransactionScan {
+        const all: reader.Scan = .init(self.session.region, table, self.view());
         return .{
             .transaction = self,
-            .rows = .init(self.session.region, table, self.view()),
+            .table = table,
+            .rows = if (index) |by| .{ .index = by } else .{ .all = all },
             .buffered_end = self.buffer.entries.items.len,
         };
     }
@@ -428,18 +448,19 @@ pub const OpenTransaction = struct {
 /// The snapshot's rows without those that the transaction has written, then those.
 pub const TransactionScan = struct {
     transaction: *OpenTransaction,
-    rows: reader.Scan,
+    table: *const TableInfo,
+    rows: union(enum) { all: reader.Scan, index: *index_scan.Scan },
     /// Rows that were written before the scan began. Later ones come as they were, so that no row
     /// comes twice.
     buffered_end: usize,
     buffered_at: ?usize = null,
 
-    pub fn next(self: *TransactionScan) error{Corrupt}!?RowRef {
+    pub fn next(self: *TransactionScan) index_scan.Scan.Error!?RowRef {
         const buffer = &self.transaction.buffer;
         if (self.buffered_at == null) {
-            while (try self.rows.next()) |row| {
+            while (try self.nextOfSnapshot()) |row| {
                 if (self.buffered_end == 0) return row;
-                const key = transaction.keyOf(self.rows.table, row.payload[0..row.size]);
+                const key = transaction.keyOf(self.table, row.payload[0..row.size]);
                 const buffered = buffer.find(key) orelse return row;
                 if (buffered.ordinal >= self.buffered_end) return row;
             }
@@ -448,8 +469,15 @@ pub const TransactionScan = struct {
         while (self.buffered_at.? < self.buffered_end) {
             const buffered = buffer.entries.items[self.buffered_at.?];
             self.buffered_at.? += 1;
-            if (buffered.lives and buffered.table == self.rows.table) return buffered.image;
+            if (buffered.lives and buffered.table == self.table) return buffered.image;
         }
         return null;
+    }
+
+    inline fn nextOfSnapshot(self: *TransactionScan) index_scan.Scan.Error!?RowRef {
+        return switch (self.rows) {
+            .all => |*rows| rows.next(),
+            .index => |rows| rows.next(),
+        };
     }
 };

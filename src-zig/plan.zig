@@ -41,7 +41,9 @@ pub const Flags = packed struct(u8) {
     speedtables: bool = false,
     /// Positions of rows instead of records, for views inside a transaction.
     handles: bool = false,
-    reserved: u5 = 0,
+    /// Batches end early, also without a row: the caller lets others run between them.
+    yields: bool = false,
+    reserved: u4 = 0,
 };
 
 pub const ScanFlags = packed struct(u32) {

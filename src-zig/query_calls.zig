@@ -50,6 +50,10 @@ const KeySource = struct {
     }
 };
 
+/// What a query that yields may do in one batch: a millisecond or two.
+const yielding_rows = 8192;
+const yielding_bytes = 128 << 10;
+
 const Source = union(enum) {
     none,
     keys: KeySource,
@@ -58,7 +62,7 @@ const Source = union(enum) {
     transaction_scan: open_transaction.TransactionScan,
 };
 
-const Query = struct {
+pub const Query = struct {
     /// 0 until the first batch has left rows for a second one.
     number: u32,
     /// The transaction it belongs to, 0 for its own.
@@ -66,6 +70,15 @@ const Query = struct {
     session: ?*Session,
     cursor: *executor.Cursor,
     source: Source,
+
+    /// Whether every row of the table is looked at.
+    pub fn scansAll(query: *const Query) bool {
+        return switch (query.source) {
+            .scan => true,
+            .transaction_scan => |*scan| scan.rows == .all,
+            .none, .keys, .index => false,
+        };
+    }
 };
 
 pub const Queries = struct {
@@ -118,20 +131,41 @@ fn destroy(query: *Query) void {
 
 /// Runs the plan in the input. Returns 0 if all rows are in the output, else the query's number.
 pub fn open(connection: *Connection, transaction_number: u32, size: u32) Error!u32 {
-    const blob = try connection.inputBytes(size);
-    if (blob.len < plan_module.header_size) {
-        connection.detail.set("the plan is shorter than its header", .{});
-        return error.BadArgument;
-    }
-    const table_id = std.mem.readInt(u16, blob[4..6], .little);
-    const table = try connection.table(table_id);
     const queries = &connection.queries;
     if (queries.open.items.len >= Queries.count_max) {
         connection.detail.set("the connection has {d} queries open", .{Queries.count_max});
         return error.TooManyTransactions;
     }
     try queries.open.ensureUnusedCapacity(gpa, 1);
+    const blob = try connection.inputBytes(size);
+    const query = try start(connection, transaction_number, blob, null);
+    errdefer release(connection, query);
+    if (try fill(connection, query)) {
+        release(connection, query);
+        return 0;
+    }
+    if (query.session) |session| session.rest();
+    query.number = queries.next;
+    queries.next = queries.next % std.math.maxInt(i32) + 1;
+    queries.open.appendAssumeCapacity(query);
+    return query.number;
+}
 
+/// A query whose snapshot is taken and whose rows nobody has asked for yet. `columns` are those
+/// that the caller looks at, if they are not the ones that the plan asks for. End it with
+/// `release`.
+pub fn start(
+    connection: *Connection,
+    transaction_number: u32,
+    blob: []align(8) const u8,
+    columns: ?u64,
+) Error!*Query {
+    if (blob.len < plan_module.header_size) {
+        connection.detail.set("the plan is shorter than its header", .{});
+        return error.BadArgument;
+    }
+    const table = try connection.table(std.mem.readInt(u16, blob[4..6], .little));
+    const queries = &connection.queries;
     const query = try queries.create();
     query.number = 0;
     query.transaction_number = transaction_number;
@@ -144,16 +178,10 @@ pub fn open(connection: *Connection, transaction_number: u32, size: u32) Error!u
         return err;
     };
     errdefer release(connection, query);
-    try begin(connection, query, table, try transactionOf(connection, query));
-    if (try fill(connection, query)) {
-        release(connection, query);
-        return 0;
-    }
-    if (query.session) |session| session.rest();
-    query.number = queries.next;
-    queries.next = queries.next % std.math.maxInt(i32) + 1;
-    queries.open.appendAssumeCapacity(query);
-    return query.number;
+    const plan = &query.cursor.plan;
+    const looked_at = columns orelse if (plan.flags.count_only) 0 else plan.projection;
+    try begin(connection, query, table, try transactionOf(connection, query), looked_at);
+    return query;
 }
 
 fn transactionOf(connection: *Connection, query: *const Query) Error!?*OpenTransaction {
@@ -187,8 +215,8 @@ fn closeAt(connection: *Connection, at: usize) void {
     release(connection, query);
 }
 
-/// Gives a query's session and memory back. It is not in the list of open ones.
-fn release(connection: *Connection, query: *Query) void {
+/// Ends a query that is not in the list of open ones.
+pub fn release(connection: *Connection, query: *Query) void {
     query.cursor.close();
     if (query.session) |session| {
         session.unpin();
@@ -206,6 +234,7 @@ fn begin(
     query: *Query,
     table: *const TableInfo,
     inner: ?*OpenTransaction,
+    columns: u64,
 ) Error!void {
     const region = connection.region();
     const cursor = query.cursor;
@@ -222,7 +251,7 @@ fn begin(
         session.pin();
         break :view .{ .snapshot = reader.snapshotNow(region) };
     };
-    if (inner) |open_one| try join(query, table, open_one);
+    if (inner) |open_one| try join(query, table, open_one, columns);
     connection.control.result_has_handles = @intFromBool(plan.flags.handles);
     if (!cursor.needsSource()) return;
     query.source = switch (plan.route) {
@@ -247,7 +276,7 @@ fn fullScan(
     view: reader.View,
     inner: ?*OpenTransaction,
 ) Source {
-    if (inner) |open_one| return .{ .transaction_scan = open_one.scan(table) };
+    if (inner) |open_one| return .{ .transaction_scan = open_one.scan(table, null) };
     return .{ .scan = .init(region, table, view) };
 }
 
@@ -262,29 +291,35 @@ fn indexScan(
 ) Error!Source {
     const region = connection.region();
     const plan = &query.cursor.plan;
-    const has_own = if (inner) |open_one| open_one.buffer.hasTable(table) else false;
     const indexes = table.indexes orelse return fullScan(region, table, view, inner);
     const index = indexes.byNumber(plan.index_id) orelse {
         connection.detail.set("table \"{s}\" has no index {d}", .{ table.name(), plan.index_id });
         return error.BadArgument;
     };
-    if (has_own or !index.serves(region, view.snapshot)) {
-        return fullScan(region, table, view, inner);
-    }
+    if (!index.serves(region, view.snapshot)) return fullScan(region, table, view, inner);
     const access = index_scan.Access.ofPlan(plan, &index.keys) orelse {
         connection.detail.set("a bound is not a key of the index", .{});
         return error.BadArgument;
     };
-    // Nothing is left to sort.
-    if (plan.scan.ordered and index.keys.may_cut == 0) plan.sorts = &.{};
     const arena = query.cursor.arena.allocator();
     const scan = try arena.create(index_scan.Scan);
     scan.* = .init(region, table, index, view, access);
+    if (inner) |open_one| if (open_one.buffer.hasTable(table)) {
+        // What it has written itself comes last, wherever it belongs.
+        return .{ .transaction_scan = open_one.scan(table, scan) };
+    };
+    // Nothing is left to sort.
+    if (plan.scan.ordered and index.keys.may_cut == 0) plan.sorts = &.{};
     return .{ .index = scan };
 }
 
 /// Tells a transaction what a query of it looks at, for validation.
-fn join(query: *Query, table: *const TableInfo, inner: *OpenTransaction) Error!void {
+fn join(
+    query: *Query,
+    table: *const TableInfo,
+    inner: *OpenTransaction,
+    looked_at: u64,
+) Error!void {
     const plan = &query.cursor.plan;
     if (plan.flags.handles) {
         if (inner.buffer.hasTable(table)) {
@@ -301,7 +336,7 @@ fn join(query: *Query, table: *const TableInfo, inner: *OpenTransaction) Error!v
     const kept = try arena.create(plan_module.Plan);
     var reason: []const u8 = "";
     kept.* = plan_module.Plan.decode(blob, table, &reason) catch unreachable; // decoded before
-    var columns = if (plan.flags.count_only) 0 else plan.projection;
+    var columns = looked_at;
     for (kept.clauses) |*clause| columns |= @as(u64, 1) << @intCast(clause.column);
     for (kept.sorts) |*sort| columns |= @as(u64, 1) << @intCast(sort.column);
     try inner.notePredicate(.{
@@ -311,7 +346,8 @@ fn join(query: *Query, table: *const TableInfo, inner: *OpenTransaction) Error!v
     });
 }
 
-const NoRows = struct {
+/// What `readAll` gives a query that has no source.
+pub const NoRows = struct {
     pub fn next(_: *NoRows) error{Corrupt}!?RowRef {
         return null;
     }
@@ -330,9 +366,13 @@ fn fill(connection: *Connection, query: *Query) Error!bool {
 }
 
 fn fillOutput(connection: *Connection, query: *Query) Error!bool {
-    const options: executor.Options = .{ .handle_base = @intFromPtr(connection.region().base) };
     const cursor = query.cursor;
-    const output = connection.output;
+    const yields = cursor.plan.flags.yields;
+    const options: executor.Options = .{
+        .handle_base = @intFromPtr(connection.region().base),
+        .examine_max = if (yields) yielding_rows else std.math.maxInt(u64),
+    };
+    const output = if (yields) connection.output[0..yielding_bytes] else connection.output;
     var none: NoRows = .{};
     const batch = try switch (query.source) {
         .none => cursor.fill(&none, output, options),

@@ -242,18 +242,27 @@ fn expressionsOf(
     table: *const TableInfo,
     bytes: []align(8) const u8,
 ) Error![]const row_merge.Expression {
-    const detail = &connection.detail;
     if (bytes.len < expressions_at) {
-        detail.set("the expressions are cut off", .{});
+        connection.detail.set("the expressions are cut off", .{});
         return error.BadArgument;
     }
     const number = std.mem.readInt(u32, bytes[row_input.key_area_size..][0..4], .little);
-    const rest = bytes[expressions_at..];
-    if (number > rest.len / @sizeOf(row_merge.Expression)) {
+    return expressionsIn(connection, table, @alignCast(bytes[expressions_at..]), number);
+}
+
+/// The first `number` expressions in `bytes`, checked.
+pub fn expressionsIn(
+    connection: *Connection,
+    table: *const TableInfo,
+    bytes: []align(8) const u8,
+    number: u32,
+) Error![]const row_merge.Expression {
+    const detail = &connection.detail;
+    if (number > bytes.len / @sizeOf(row_merge.Expression)) {
         detail.set("the expressions are cut off", .{});
         return error.BadArgument;
     }
-    const first: [*]const row_merge.Expression = @ptrCast(@alignCast(rest.ptr));
+    const first: [*]const row_merge.Expression = @ptrCast(bytes.ptr);
     const expressions = first[0..number];
     for (expressions) |*expression| {
         if (expression.column >= table.column_count) {

@@ -6,11 +6,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AerostoreError, type ErrorCode } from "../lib/errors.ts";
-import { QueryBuilder, type QueryExecutor } from "../lib/query/builder.ts";
-import type { CompiledQuery } from "../lib/query/compiler.ts";
+import { QueryBuilder } from "../lib/query/builder.ts";
 import type { Dialect, Query } from "../lib/stapi/ast.ts";
 import { readSearch, type SearchQuery } from "../lib/stapi/object_form.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
+import { FakeExecutor } from "./support/fake_executor.ts";
 import { flightTable } from "./support/flight_table.ts";
 
 interface Flight {
@@ -30,32 +30,8 @@ interface Flight {
 const table = flightTable(["altitude"]);
 const counts = { rows: () => 100, distinctKeys: () => 10 };
 
-/** Runs nothing: notes what it was asked to run, and gives the rows it was made with. */
-class FakeExecutor implements QueryExecutor {
-  readonly meta = table;
-  readonly counts = counts;
-  readonly dialect: Dialect;
-  readonly rows: readonly unknown[];
-  ran: { query: CompiledQuery; args: readonly unknown[]; limitMax: number } | undefined;
-
-  constructor(rows: readonly unknown[] = [], dialect: Dialect = "default") {
-    this.rows = rows;
-    this.dialect = dialect;
-  }
-
-  run<Result>(query: CompiledQuery, args: readonly unknown[], limitMax: number): Iterable<Result> {
-    this.ran = { query, args, limitMax };
-    return this.rows as Result[];
-  }
-
-  count(query: CompiledQuery, args: readonly unknown[]): number {
-    this.ran = { query, args, limitMax: Infinity };
-    return this.rows.length;
-  }
-}
-
 const builder = (dialect?: Dialect): QueryBuilder<Flight> =>
-  new QueryBuilder<Flight>(new FakeExecutor([], dialect));
+  new QueryBuilder<Flight>(new FakeExecutor(table, counts, [], dialect));
 
 const cases: [string, SearchQuery<Flight>, QueryBuilder<Flight, unknown>][] = [
   ["", {}, builder()],
@@ -225,12 +201,12 @@ test("QueryBuilder refuses a wrong value where it is given", () => {
 });
 
 test("QueryBuilder runs by its executor", () => {
-  const executor = new FakeExecutor([{ flight_id: "A" }, { flight_id: "B" }]);
+  const executor = new FakeExecutor(table, counts, [{ flight_id: "A" }, { flight_id: "B" }]);
   const query = new QueryBuilder<Flight>(executor).where("altitude", ">", 5);
   assert.equal(query.all().length, 2);
-  assert.equal(executor.ran?.limitMax, Infinity);
+  assert.equal(executor.runs.at(-1)?.what, Infinity);
   assert.equal(query.first()?.flight_id, "A");
-  assert.equal(executor.ran?.limitMax, 1);
+  assert.equal(executor.runs.at(-1)?.what, 1);
   assert.equal(query.count(), 2);
   assert.deepEqual([...query.select("flight_id")].map((row) => row.flight_id), ["A", "B"]);
   assert.equal(query.explain().route, "IndexRangeScan");

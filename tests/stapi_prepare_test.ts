@@ -5,10 +5,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AerostoreError, type ErrorCode } from "../lib/errors.ts";
-import { PreparedQuery, type QueryExecutor } from "../lib/query/builder.ts";
+import { PreparedQuery } from "../lib/query/builder.ts";
 import { type CompiledQuery, QueryCompiler } from "../lib/query/compiler.ts";
 import type { IndexMeta } from "../lib/query/table_meta.ts";
 import type { Dialect } from "../lib/stapi/ast.ts";
+import { FakeExecutor } from "./support/fake_executor.ts";
 import { flightTable } from "./support/flight_table.ts";
 import { runBlob } from "./support/plan_blob.ts";
 import type { ModelRow } from "./support/query_model.ts";
@@ -138,24 +139,26 @@ test("a query that does not fit the buffer is refused", () => {
 });
 
 test("PreparedQuery runs by its executor", () => {
-  const ran: unknown[] = [];
-  const executor: QueryExecutor = {
-    meta: table,
-    counts,
-    dialect: "default",
-    run<Result>(_: CompiledQuery, args: readonly unknown[], limitMax: number): Iterable<Result> {
-      ran.push([...args, limitMax]);
-      return rows as Iterable<unknown> as Iterable<Result>;
-    },
-    count: (_, args) => ran.push([...args, "count"]),
-  };
+  const executor = new FakeExecutor(table, counts, rows);
   const query = new PreparedQuery<ModelRow>(executor, compiler.prepare("-compare {= typ $1}"));
   assert.equal(query.parameterCount, 1);
   assert.equal(query.all("a").length, 3);
   assert.equal(query.first("b")?.["flight_id"], "UAL1");
   query.count("c");
   assert.deepEqual([...query.iterate("d")].length, 3);
-  assert.deepEqual(ran, [["a", Infinity], ["b", 1], ["c", "count"], ["d", Infinity]]);
+  assert.equal(query.update({ typ: "x" }, "e"), 3);
+  assert.equal(query.delete("f"), 3);
+  assert.deepEqual(query.aggregate({ n: "count" }, "g"), { n: null });
+  assert.deepEqual(executor.runs.map(({ args, what }) => [...args, what]), [
+    ["a", Infinity],
+    ["b", 1],
+    ["c", "count"],
+    ["d", Infinity],
+    ["e", { typ: "x" }],
+    ["f", "delete"],
+    ["g", { n: "count" }],
+  ]);
+  assert.equal(query.analyze("h").actual?.filters[0]?.clause, "= typ h");
   assert.deepEqual(query.explain().residuals, ["= typ $1"]);
   assert.deepEqual(query.explain("x y").residuals, ["= typ {x y}"]);
 });

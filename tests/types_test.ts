@@ -81,6 +81,8 @@ function unreached(db: Aerostore): void {
   flights.search({ compare: [[">", "altitude", "high"]] });
   for (const row of flights.search("-limit 1")) isTrue<Equal<typeof row, Flight>>();
 
+  unreachedQueries(flights);
+
   // @ts-expect-error: no such column
   void flights.ingestTsv("", { columns: ["speed"] });
   void flights.ingestTsv("", { columns: ["flight_id", null, "lat"] });
@@ -101,6 +103,65 @@ function unreached(db: Aerostore): void {
   isTrue<
     Equal<typeof untyped, string | number | bigint | boolean | Uint8Array | null | undefined>
   >();
+}
+
+/** The same, for what queries compute and change. */
+function unreachedQueries(flights: Table<typeof FlightState.columns>): void {
+  const query = flights.query().where("altitude", ">", 5);
+  const results = query.aggregate({
+    rows: "count",
+    values: ["count", "lat"],
+    first: ["min", "flight_id"],
+    top: ["max", "on_ground"],
+    serial: ["sum", "serial"],
+    distance: ["sum", "distance"],
+    mean: ["avg", "serial"],
+  });
+  isTrue<
+    Equal<typeof results, {
+      rows: number;
+      values: number;
+      first: string | null;
+      top: boolean | null;
+      serial: bigint | null;
+      distance: number | null;
+      mean: number | null;
+    }>
+  >();
+  const serial = query.sum("serial");
+  isTrue<Equal<typeof serial, bigint | null>>();
+  const raw = query.max("raw");
+  isTrue<Equal<typeof raw, Uint8Array | null>>();
+  // @ts-expect-error: text has no sum
+  query.sum("flight_id");
+  // @ts-expect-error: a bool has no average
+  query.aggregate({ it: ["avg", "on_ground"] });
+  // @ts-expect-error: no such aggregate
+  query.aggregate({ it: ["median", "lat"] });
+  // @ts-expect-error: no such column
+  flights.aggregate("", { it: ["min", "speed"] });
+
+  query.update({ lat: { increment: 0.5 }, altitude: null, serial: { max: 5n }, raw: null });
+  query.select("lat").update({ on_ground: true });
+  // @ts-expect-error: the key cannot be patched
+  query.update({ flight_id: "UAL1" });
+  // @ts-expect-error: no such column
+  query.update({ speed: 1 });
+  // @ts-expect-error: a bigint column takes bigints
+  query.update({ serial: { increment: 1 } });
+  // @ts-expect-error: a bool has no operations
+  query.update({ on_ground: { increment: 1 } });
+  // @ts-expect-error: seats is not nullable
+  flights.updateWhere("", { seats: null });
+  flights.updateWhere({ compare: [["=", "seats", 5]] }, { seats: { multiply: 2 } });
+  const count = flights.deleteWhere("");
+  isTrue<Equal<typeof count, number>>();
+
+  const stream = query.select("flight_id").stream();
+  isTrue<Equal<typeof stream, AsyncIterable<Pick<Flight, "flight_id">>>>();
+  const prepared = flights.prepare("-compare {= seats $1}");
+  const total = prepared.aggregate({ total: ["sum", "lat"] }, 5);
+  isTrue<Equal<typeof total, { total: number | null }>>();
 }
 
 interface Flight {

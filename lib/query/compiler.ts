@@ -10,6 +10,7 @@ import { readSearch, type SearchQuery } from "../stapi/object_form.ts";
 import { parseSearch } from "../stapi/parser.ts";
 import { PlanEncoder } from "./encode.ts";
 import { explainPlan, type Explanation } from "./explain.ts";
+import type { Measurement } from "./measurement.ts";
 import type { Plan, PlanCounts } from "./plan.ts";
 import { planQuery } from "./planner.ts";
 import type { TableMeta } from "./table_meta.ts";
@@ -18,6 +19,9 @@ import type { TableMeta } from "./table_meta.ts";
 const generationSize = 256;
 /** Longer searches (in-lists, mostly) seldom come back, and would hold much memory. */
 const rememberedLengthMax = 4096;
+
+/** Most purposes that a query remembers. */
+const variantsMax = 32;
 
 /**
  * The last searches of one dialect: at least `generationSize` different ones, at most twice that.
@@ -51,6 +55,7 @@ export class CompiledQuery {
   readonly #counts: PlanCounts;
   #plan: Plan;
   #encoder: PlanEncoder | null = null;
+  #variants: Map<string, CompiledQuery> | undefined;
 
   /**
    * Plans a query.
@@ -87,6 +92,23 @@ export class CompiledQuery {
   }
 
   /**
+   * Returns the same query for another purpose, planned for the counts of now.
+   *
+   * @param purpose What it is for; the same purpose gives the same object.
+   * @param change Makes the other query. It keeps the clauses that have parameters.
+   */
+  variant(purpose: string, change: (query: Query) => Query): CompiledQuery {
+    this.#variants ??= new Map();
+    let variant = this.#variants.get(purpose);
+    if (variant === undefined) {
+      variant = new CompiledQuery(change(this.#query), this.#counts);
+      if (this.#variants.size >= variantsMax) this.#variants.clear();
+      this.#variants.set(purpose, variant);
+    }
+    return variant.refresh();
+  }
+
+  /**
    * Writes the plan for one run; see {@linkcode PlanEncoder.encode}.
    *
    * @param target The buffer to write into, from its start.
@@ -105,9 +127,14 @@ export class CompiledQuery {
     return this.#encoder.encode(target, args, flags, limitMax);
   }
 
-  /** Explains the plan of the next run, with these values for its parameters if given. */
-  explain(args?: readonly unknown[]): Explanation {
-    return explainPlan(this.#plan, this.#counts, args);
+  /**
+   * Explains the plan of the next run.
+   *
+   * @param args The values of its parameters. Default: unknown.
+   * @param measurement What a run took. Default: it was not run.
+   */
+  explain(args?: readonly unknown[], measurement?: Measurement): Explanation {
+    return explainPlan(this.#plan, this.#counts, args, measurement);
   }
 }
 

@@ -58,6 +58,8 @@ export const PlanFlag = {
   countOnly: 1,
   /** Give positions of rows instead of copies, for views inside a transaction. */
   handles: 4,
+  /** Batches are small, and end early: others run between them. */
+  yields: 8,
 } as const;
 
 const speedtablesFlag = 2;

@@ -17,6 +17,7 @@ import { quoteWord } from "../stapi/tcl_list.ts";
 import { Bindings } from "./bind.ts";
 import { contradictionText } from "./planner.ts";
 import { findContradiction, mergeBounds } from "./interval.ts";
+import type { Measurement } from "./measurement.ts";
 import {
   driverClauses,
   type Ordering,
@@ -47,6 +48,48 @@ export interface Estimate {
   readonly tableRows: number;
   /** Rows that the route reads. */
   readonly rowsRead: number;
+}
+
+/** What one test of the rows took. */
+export interface ExplainedFilter {
+  /** The clause. */
+  readonly clause: string;
+  /** Whether the route answers it; it is tested on the visible state of the row all the same. */
+  readonly driver: boolean;
+  /** Rows that it was tested on. */
+  readonly tested: number;
+  /** Rows that passed. */
+  readonly passed: number;
+  /** Milliseconds. */
+  readonly timeMs: number;
+}
+
+/** What a run of the query took, by its steps. Times are of this one run. */
+export interface Actual {
+  /** How the rows were reached in fact: by all of them, where an index could not serve. */
+  readonly route: Route;
+  /** Rows that the route gave. */
+  readonly rowsVisited: number;
+  /** Milliseconds that the route took. */
+  readonly routeTimeMs: number;
+  /** The tests in the order of the query; one that every row passes is not made. */
+  readonly filters: readonly ExplainedFilter[];
+  /** Rows that were sorted; 0 if nothing was. */
+  readonly rowsSorted: number;
+  /** Rows that the sort kept: limit + offset at most. */
+  readonly rowsKept: number;
+  /** Milliseconds that the sort took. */
+  readonly sortTimeMs: number;
+  /** Rows of the result. */
+  readonly rowsReturned: number;
+  /** Buffers of rows that handing over the result takes. */
+  readonly batches: number;
+  /** Bytes of the result. */
+  readonly outputBytes: number;
+  /** Milliseconds that writing them took. */
+  readonly outputTimeMs: number;
+  /** Milliseconds of everything. */
+  readonly totalTimeMs: number;
 }
 
 /** What `explain()` gives. Its text, by `String(explanation)`, has one line for each fact. */
@@ -83,6 +126,8 @@ export interface Explanation {
   readonly hint: string;
   /** How many rows will be read, roughly. */
   readonly estimate: Estimate;
+  /** What a run took, with `analyze`; else null. */
+  readonly actual: Actual | null;
   /** The explanation as text. */
   toString(): string;
 }
@@ -93,6 +138,7 @@ export interface Explanation {
  * @param plan The plan.
  * @param counts Counts of the table, for the estimates.
  * @param args The values of the parameters, if they are known. Default: unknown.
+ * @param measurement What a run took, if there was one. Default: none.
  *
  * @example Why a search is fast
  * ```ts
@@ -123,6 +169,7 @@ export function explainPlan(
   plan: Plan,
   counts: PlanCounts,
   args?: readonly unknown[],
+  measurement?: Measurement,
 ): Explanation {
   const { query } = plan;
   const { table, clauses } = query;
@@ -157,9 +204,29 @@ export function explainPlan(
       tableRows: counts.rows(),
       rowsRead: emptiness === "" ? estimateRows(plan, counts, bindings) : 0,
     },
+    actual: measurement === undefined ? null : explainActual(plan, measurement, words),
   };
   const text = explanationText(facts);
   return { ...facts, toString: () => text };
+}
+
+function explainActual(
+  plan: Plan,
+  { steps, fellBack, ...rest }: Measurement,
+  words: (numbers: readonly number[]) => string[],
+): Actual {
+  const drivers = driverClauses(plan);
+  return {
+    route: fellBack ? "FullScan" : plan.route,
+    ...rest,
+    filters: steps.map(({ clause, tested, passed, timeMs }) => ({
+      clause: words([clause])[0] ?? "",
+      driver: drivers.includes(clause),
+      tested,
+      passed,
+      timeMs,
+    })),
+  };
 }
 
 function limitOf(limit: number): number | null {
@@ -258,11 +325,45 @@ function explanationText(facts: Facts): string {
   if (facts.hint !== "") lines.push(line("hint", facts.hint));
   const { rowsRead, tableRows } = facts.estimate;
   lines.push(line("estimate", `reads about ${rowsRead} of ${tableRows} rows`));
+  if (facts.actual !== null) lines.push(...actualLines(facts.actual));
   return lines.join("\n");
 }
 
+function actualLines(actual: Actual): string[] {
+  const lines = [
+    line(
+      "actual",
+      `${actual.route} gave ${rowsText(actual.rowsVisited)}${took(actual.routeTimeMs)}`,
+    ),
+  ];
+  for (const { clause, tested, passed, timeMs } of actual.filters) {
+    lines.push(line("", `${clause}: ${passed} of ${rowsText(tested)} passed${took(timeMs)}`));
+  }
+  if (actual.rowsSorted > 0) {
+    const { rowsSorted, rowsKept, sortTimeMs } = actual;
+    lines.push(line("", `${rowsText(rowsSorted)} sorted, ${rowsKept} kept${took(sortTimeMs)}`));
+  }
+  const { rowsReturned, batches, outputTimeMs, totalTimeMs } = actual;
+  const buffers = `${batches} ${batches === 1 ? "buffer" : "buffers"}`;
+  lines.push(line("", `${rowsText(rowsReturned)} given in ${buffers}${took(outputTimeMs)}`));
+  lines.push(line("time", `${milliseconds(totalTimeMs)} in all`));
+  return lines;
+}
+
+function rowsText(count: number): string {
+  return `${count} ${count === 1 ? "row" : "rows"}`;
+}
+
+function took(timeMs: number): string {
+  return `, ${milliseconds(timeMs)}`;
+}
+
+function milliseconds(timeMs: number): string {
+  return `${timeMs.toFixed(3)} ms`;
+}
+
 function line(name: string, text: string): string {
-  return `${`${name}:`.padEnd(10)} ${text}`;
+  return `${(name === "" ? "" : `${name}:`).padEnd(10)} ${text}`;
 }
 
 function boundsText(bounds: ExplainedBounds): string {

@@ -148,7 +148,7 @@ fn attempt(decision: Decision, noted: *history.Operation) !?u64 {
     noted.reads = 0;
     if (decision.scans) {
         try open.enter();
-        var rows = open.scan(&fixture.table);
+        var rows = open.scan(&fixture.table, null);
         while (try rows.next()) |row| noteRow(noted, row);
         try open.notePredicate(.{
             .table = &fixture.table,

@@ -161,7 +161,7 @@ function compareRows(
 }
 
 /** Orders two values of one column: text by UTF-8 bytes. */
-function order(a: Value, b: Value): number {
+export function order(a: Value, b: Value): number {
   if (typeof a === "string" && typeof b === "string") return Buffer.compare(utf8(a), utf8(b));
   if (a instanceof Uint8Array && b instanceof Uint8Array) return Buffer.compare(a, b);
   return a < b ? -1 : a > b ? 1 : 0;

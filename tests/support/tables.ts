@@ -27,3 +27,13 @@ export const Everything = defineTable("Everything", {
   raw: t.bytes(16).nullable(),
   blob: t.bytes(300).default(Uint8Array.of(1, 2, 3)),
 });
+
+/** Money, by owners who meet in indexes. */
+export const Account = defineTable("Account", {
+  id: t.int32().primaryKey(),
+  owner: t.text(8).index(),
+  balance: t.int32().default(0),
+  total: t.int64({ as: "bigint" }).default(0n),
+  note: t.text(100).nullable(),
+  code: t.text(8).nullable().unique(),
+});
