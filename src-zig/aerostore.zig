@@ -131,6 +131,12 @@ test {
         _ = @import("abi_surface.zig");
         _ = catalogue;
         _ = catalogue_image;
+        _ = @import("cold_recovery.zig");
+        _ = @import("log_replay.zig");
+        _ = @import("index_load.zig");
+        _ = @import("region_loader.zig");
+        _ = @import("checkpoint.zig");
+        _ = @import("snapshot_file.zig");
         _ = @import("connection.zig");
         _ = @import("durable_calls.zig");
         _ = @import("engine.zig");
@@ -151,6 +157,7 @@ test {
         _ = participants;
         _ = @import("process_mutex.zig");
         _ = @import("query_calls.zig");
+        _ = @import("recovery_test.zig");
         _ = @import("region_file.zig");
         _ = @import("report_calls.zig");
         _ = @import("row_calls.zig");

@@ -141,19 +141,16 @@ inline fn lapDifference(cell: Cell, lap: u29) i29 {
     return @bitCast(cell.lap -% lap);
 }
 
-/// Gives every cell the lap before the first position that will use it.
-pub fn formatCells(region: *const Region) void {
-    var position: u64 = 0;
-    // Position 1 has a cell of its own, unless the ring has but one.
-    while (position < @max(cellCount(region), 2)) : (position += 1) {
-        // Position 1 is the empty store: its cell is used up already, like that of position 0.
-        const lap: u29 = lapOf(region, position);
-        const used = position <= 1;
+/// Gives every cell the lap of the last position up to `start` that it belongs to: those are used
+/// up, and the cell waits for the next lap.
+pub fn formatCells(region: *const Region, start: Position) void {
+    for (0..cellCount(region)) |behind| {
+        const position = start -% behind; // Below position 0 there are the laps before lap 0.
         cellOf(region, position).raw = (Cell{
             .version = 0,
             .state = .skipped,
             .multi = false,
-            .lap = if (used) lap else lap -% 1,
+            .lap = lapOf(region, position),
         }).bits();
     }
 }

@@ -473,6 +473,8 @@ pub const Identity = struct {
     store_uuid: [16]u8 = @splat(0),
     boot_id: [16]u8 = @splat(0),
     incarnation: u64 = 1,
+    /// The position of the empty store, or the one from which a recovered store goes on.
+    start_position: u64 = 1,
 };
 
 /// Writes an empty region into zeroed memory of at least `layout(config).fixed_size` bytes. The
@@ -501,13 +503,15 @@ pub fn format(base: [*]align(4096) u8, config: Config, identity: Identity) error
     };
     const region = Region.init(base);
     // Position 1 is the empty store. A pin of epoch 0 would look like "no pin".
+    const start = identity.start_position;
+    assert(start >= 1);
     inline for (.{ "next", "drained", "stamped", "durable" }) |name| {
-        @field(region.control, name).word.raw = 1;
+        @field(region.control, name).word.raw = start;
     }
-    region.control.shared.epoch.raw = 1;
-    region.control.shared.horizon.raw = 1;
+    region.control.shared.epoch.raw = start;
+    region.control.shared.horizon.raw = start;
     region.control.memory.committed.raw = plan.fixed_size;
-    commit_ring.formatCells(&region);
+    commit_ring.formatCells(&region, start);
     for (region.slots) |*slot| {
         slot.patience.raw = 1000;
         // Sequences start at 1: row counts are marked with them, and an empty count carries 0.
