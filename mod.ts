@@ -30,7 +30,8 @@
  * @module
  */
 
-export { Aerostore, type EphemeralOptions, type OpenOptions } from "./lib/database.ts";
+export { Aerostore } from "./lib/database.ts";
+export type { EphemeralOptions, OpenOptions } from "./lib/open_options.ts";
 export { AerostoreError, type ErrorCode } from "./lib/errors.ts";
 export {
   Column,
@@ -106,4 +107,11 @@ export type {
 } from "./lib/stapi/object_form.ts";
 export type { Dialect, Value } from "./lib/stapi/ast.ts";
 export type { IngestOptions, IngestProgress, IngestSource } from "./lib/ingest.ts";
+export type {
+  CloseReport,
+  RecoveryProgress,
+  SnapshotOptions,
+  SnapshotProgress,
+  SnapshotReport,
+} from "./lib/maintenance.ts";
 export type { LogStats, MemoryStats, Stats, TableStats, Verification } from "./lib/stats.ts";

@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 6480426966921718;
+export const abiHash = 2031551000713214;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -114,8 +114,11 @@ export const signatures = {
   aero_abi_hash: [[], "f64"],
   aero_library_version: [["buffer", "u32"], "i32"],
   aero_open: [["buffer", "u32"], "i32"],
+  aero_open_begin: [["buffer", "u32"], "i32"],
+  aero_open_wait: [["u32", "buffer"], "i32"],
   aero_open_error: [["buffer", "u32"], "i32"],
   aero_close: [["u32"], "i32"],
+  aero_close_report: [["buffer", "u32"], "i32"],
   aero_connection_control: [["u32"], "f64"],
   aero_table_declare: [["u32", "u32"], "i32"],
   aero_catalogue_read: [["u32"], "i32"],
@@ -151,6 +154,9 @@ export const signatures = {
   aero_durable_request: [["u32", "f64"], "i32"],
   aero_durable_wait: [["u32", "f64", "u32"], "i32"],
   aero_durable_arm: [["u32", "u32", "f64"], "i32"],
+  aero_task_perform: [["u32", "u32", "u32"], "i32"],
+  aero_task_start: [["u32", "u32", "u32", "u32"], "i32"],
+  aero_task_poll: [["u32", "u32"], "i32"],
   aero_waker_open: [[], "i32"],
   aero_waker_descriptor: [["u32"], "i32"],
   aero_waker_close: [["u32"], "i32"],
@@ -256,6 +262,7 @@ export const OpenFlag = {
   read_only: 1,
   ephemeral: 2,
   must_exist: 4,
+  salvage_prefix: 8,
 } as const;
 
 /** Flags of `aero_rows_upsert`. */
@@ -280,6 +287,28 @@ export const Setting = {
   kill_stalled_after_ms: 2,
   synchronous_commit: 3,
   checkpoint_interval_secs: 4,
+} as const;
+
+/** The number of each state of the log. */
+export const LogState = {
+  none: 0,
+  working: 1,
+  no_space: 2,
+  failed: 3,
+} as const;
+
+/** The number of each kind of task. */
+export const TaskKind = {
+  checkpoint: 1,
+  backup: 2,
+} as const;
+
+/** The number of each phase of a recovery. */
+export const RecoveryPhase = {
+  examine: 0,
+  load: 1,
+  replay: 2,
+  index: 3,
 } as const;
 
 /** The number of each route in a plan. */

@@ -5,15 +5,28 @@
  */
 
 import { resolve } from "node:path";
-import { Limit } from "./abi.ts";
 import { Catalogue } from "./catalogue.ts";
 import { type ConfigurationName, type ConfigurationValue, getConfig, setConfig } from "./config.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { QueryContext } from "./execution.ts";
-import { environmentVariable, loadLibrary } from "./library.ts";
-import { type Connection, type ConnectionOptions, openConnection } from "./native.ts";
+import { loadLibrary } from "./library.ts";
+import {
+  type CloseReport,
+  closeReportOf,
+  perform,
+  performAsync,
+  type SnapshotOptions,
+  type SnapshotReport,
+} from "./maintenance.ts";
+import { type Connection, openConnection } from "./native.ts";
+import {
+  checkOptions,
+  configure,
+  connectionOptionsOf,
+  type EphemeralOptions,
+  type OpenOptions,
+} from "./open_options.ts";
 import { type Columns, TableDefinition } from "./schema.ts";
-import { parseSize } from "./size.ts";
 import type { Dialect } from "./stapi/ast.ts";
 import type { Stats, Verification } from "./stats.ts";
 import { Table } from "./table.ts";
@@ -25,69 +38,6 @@ import {
   type TransactionHost,
   type TransactionOptions,
 } from "./transaction.ts";
-
-/** The options of {@linkcode Aerostore.open}. */
-export interface OpenOptions {
-  /**
-   * The tables that the program uses. Those that do not exist are created; those that do must
-   * agree. Tables that other programs declared are there all the same, by name. Default: none.
-   */
-  readonly tables?: readonly TableDefinition[];
-  /**
-   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`, from 2 MiB to
-   * 256 GiB. The first process decides. Memory is taken as rows arrive. Default: `"1GiB"`.
-   */
-  readonly size?: number | string;
-  /**
-   * Whether writes are refused, with `read_only`. Then the database must exist, else it is
-   * `not_found`. Default: false.
-   */
-  readonly readOnly?: boolean;
-  /**
-   * The file of the region, or a directory for it. It should be on a memory-backed file system.
-   * Default: the environment variable `AEROSTORE_SHM_PATH`, else `/dev/shm`.
-   */
-  readonly shmPath?: string;
-  /** The native library. Default: `AEROSTORE_LIBRARY`, else the one that belongs to the module. */
-  readonly libraryPath?: string;
-  /** Whose rules searches follow. Default: `"default"`. */
-  readonly dialect?: Dialect;
-  /**
-   * Sets `synchronous_commit` of the whole database; see {@linkcode Configuration}. Default: it
-   * stays as it is, which is `"off"` in a new one. An ephemeral database has nothing on disk and
-   * refuses `"on"` with `not_supported`.
-   */
-  readonly synchronousCommit?: "on" | "off";
-  /**
-   * Sets `checkpoint_interval_secs` of the whole database; see {@linkcode Configuration}. Default:
-   * it stays as it is, which is 300 in a new one.
-   */
-  readonly checkpointIntervalSecs?: number;
-  /** Sets `max_snapshot_age_ms` of the whole region; see {@linkcode Configuration}. */
-  readonly maxSnapshotAgeMs?: number;
-  /** Sets `kill_stalled_after_ms` of the whole region; see {@linkcode Configuration}. */
-  readonly killStalledAfterMs?: number;
-}
-
-/** The options of {@linkcode Aerostore.open} for a database without a directory. */
-export interface EphemeralOptions extends OpenOptions {
-  /** The name by which processes find it. */
-  readonly ephemeral: string;
-}
-
-const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
-  "tables",
-  "size",
-  "readOnly",
-  "shmPath",
-  "libraryPath",
-  "dialect",
-  "synchronousCommit",
-  "checkpointIntervalSecs",
-  "maxSnapshotAgeMs",
-  "killStalledAfterMs",
-  "ephemeral",
-]);
 
 /**
  * An open database: a region of memory that all processes share which opened the same directory.
@@ -128,6 +78,7 @@ export class Aerostore implements Disposable {
   readonly #checked = new WeakSet<TableDefinition>();
   readonly #transactions = new Set<Transaction>();
   readonly #transactionHost: TransactionHost;
+  #closeReport: CloseReport | undefined;
 
   private constructor(connection: Connection, dialect: Dialect) {
     this.#connection = connection;
@@ -173,24 +124,11 @@ export class Aerostore implements Disposable {
     try {
       const database = new Aerostore(connection, options.dialect ?? "default");
       for (const definition of options.tables ?? []) database.#declare(definition);
-      database.#configure(options);
+      configure(connection, options);
       return database;
     } catch (error) {
       connection.close();
       throw error;
-    }
-  }
-
-  /** Sets what the options say about the whole database. */
-  #configure(options: OpenOptions): void {
-    const settings = {
-      max_snapshot_age_ms: options.maxSnapshotAgeMs,
-      kill_stalled_after_ms: options.killStalledAfterMs,
-      synchronous_commit: options.synchronousCommit,
-      checkpoint_interval_secs: options.checkpointIntervalSecs,
-    };
-    for (const [name, value] of Object.entries(settings)) {
-      if (value !== undefined) setConfig(this.#connection, name, value);
     }
   }
 
@@ -355,6 +293,49 @@ export class Aerostore implements Disposable {
     return result > 0;
   }
 
+  /**
+   * Writes all rows to a file, and lets go of the log that it makes superfluous, so that a recovery
+   * has less to read. Others go on writing meanwhile; the calling thread waits. It also happens by
+   * itself: see `checkpoint_interval_secs`, and after the log has grown.
+   *
+   * @throws {AerostoreError} With `not_supported` for an ephemeral database, `busy` if another
+   * process writes one, `disk_full`, `log_failed`, `read_only`.
+   */
+  checkpoint(): SnapshotReport {
+    return perform(this.#connection, "checkpoint");
+  }
+
+  /**
+   * As {@linkcode Aerostore.checkpoint}, but does not block: a thread of the library does it.
+   *
+   * @param options See {@linkcode SnapshotOptions}.
+   */
+  checkpointAsync(options: SnapshotOptions = {}): Promise<SnapshotReport> {
+    return performAsync(this.#connection, "checkpoint", options);
+  }
+
+  /**
+   * Writes a copy of the database into another directory, while others go on writing. It opens as a
+   * database of its own.
+   *
+   * @param path A directory; it is created if it does not exist, and has to be empty.
+   * @throws {AerostoreError} As {@linkcode Aerostore.checkpoint}; `bad_argument` if the directory
+   * is not empty.
+   */
+  backup(path: string): SnapshotReport {
+    return perform(this.#connection, "backup", resolve(path));
+  }
+
+  /**
+   * As {@linkcode Aerostore.backup}, but does not block: a thread of the library does it.
+   *
+   * @param path A directory, as for {@linkcode Aerostore.backup}.
+   * @param options See {@linkcode SnapshotOptions}.
+   */
+  backupAsync(path: string, options: SnapshotOptions = {}): Promise<SnapshotReport> {
+    return performAsync(this.#connection, "backup", options, resolve(path));
+  }
+
   /** Returns what the database tells about itself. */
   stats(): Stats {
     this.#connection.check();
@@ -375,15 +356,20 @@ export class Aerostore implements Disposable {
 
   /**
    * Closes the database for this isolate: open transactions are aborted, row views expire, and the
-   * memory is given back. The data stay for others. Idempotent.
+   * memory is given back. The data stay for others. Who is the last to close it brings the log to
+   * disk; promises of `flush` and `commitAsync` that are open get a second for it, and are rejected
+   * with `closed` after that. A checkpoint that is under way ends before.
+   *
+   * @returns What is not on disk. Called again, it does nothing and returns the same.
    */
-  close(): void {
-    if (this.#connection.closed) return;
+  close(): CloseReport {
+    if (this.#closeReport !== undefined) return this.#closeReport;
     try {
       for (const transaction of [...this.#transactions]) transaction[Symbol.dispose]();
     } finally {
-      this.#connection.close();
+      this.#closeReport = closeReportOf(this.path, this.#connection.close());
     }
+    return this.#closeReport;
   }
 
   /** Closes the database; for `using`. */
@@ -423,51 +409,4 @@ export class Aerostore implements Disposable {
     this.#contexts.set(name, context);
     return context;
   }
-}
-
-function checkOptions(options: OpenOptions, attempt: string): void {
-  for (const name of Object.keys(options)) {
-    if (optionNames.has(name)) continue;
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: there is no option ${quote(name)}`,
-    );
-  }
-  const { dialect } = options;
-  if (dialect !== undefined && dialect !== "default" && dialect !== "speedtables") {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: dialect is "default" or "speedtables", not ${quote(dialect)}`,
-    );
-  }
-}
-
-function connectionOptionsOf(
-  path: unknown,
-  ephemeral: boolean,
-  options: OpenOptions,
-  attempt: string,
-): ConnectionOptions {
-  if (typeof path !== "string" || path === "" || path.includes("\0")) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: ${ephemeral ? "a name" : "the path of a directory"} is needed`,
-    );
-  }
-  const sizeBytes = parseSize(options.size ?? "1GiB");
-  if (sizeBytes < Limit.region_size_min || sizeBytes > Limit.region_size_max) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: a region has ${Limit.region_size_min} to ${Limit.region_size_max} ` +
-        `bytes, not ${quote(options.size)}`,
-    );
-  }
-  const shmPath = options.shmPath ?? environmentVariable("AEROSTORE_SHM_PATH") ?? "";
-  return {
-    path: ephemeral ? path : resolve(path),
-    ephemeral,
-    readOnly: options.readOnly ?? false,
-    sizeBytes,
-    shmPath: shmPath === "" ? "" : resolve(shmPath),
-  };
 }

@@ -6,7 +6,6 @@
 
 import { AerostoreError, quote } from "./errors.ts";
 import type { Connection } from "./native.ts";
-import type { Wakeups } from "./wakeups.ts";
 
 /** How long closing may wait for the disk on behalf of promises. */
 const closeTimeoutMs = 1000;
@@ -24,18 +23,12 @@ interface Waiter {
 /** The waits of one open database. */
 export class DurabilityWaits {
   readonly #connection: Connection;
-  readonly #wakeups: Wakeups;
   #waiters: Waiter[] = [];
   readonly #look = (): boolean => this.#settle();
 
-  /**
-   * @param connection The database.
-   * @param wakeups The wake-ups of this isolate.
-   */
-  constructor(connection: Connection, wakeups: Wakeups) {
+  /** @param connection The database. */
+  constructor(connection: Connection) {
     this.#connection = connection;
-    this.#wakeups = wakeups;
-    wakeups.enter();
   }
 
   /**
@@ -55,7 +48,7 @@ export class DurabilityWaits {
       this.#waiters.push(waiter);
       if (nearest) this.#arm();
       else this.#connection.durableRequest(position);
-      if (this.#waiters.length > 0) this.#wakeups.add(this.#look);
+      if (this.#waiters.length > 0) this.#connection.onWakeup(this.#look);
     });
   }
 
@@ -76,8 +69,6 @@ export class DurabilityWaits {
         ),
       );
     }
-    this.#wakeups.remove(this.#look);
-    this.#wakeups.leave();
   }
 
   /** Resolves what has come to pass, and arms the next wake-up. Returns whether waits are left. */
@@ -100,7 +91,7 @@ export class DurabilityWaits {
     while (this.#waiters.length > 0) {
       let nearest = Infinity;
       for (const { position } of this.#waiters) nearest = Math.min(nearest, position);
-      const result = this.#connection.durableArm(this.#wakeups.open(), nearest);
+      const result = this.#connection.durableArm(nearest);
       if (result === 0) return;
       const waiters = this.#waiters;
       this.#waiters = waiters.filter((waiter) => !this.#isSettled(waiter));

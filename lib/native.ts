@@ -15,8 +15,9 @@ import { Control, Limit, OpenFlag } from "./abi.ts";
 import { DurabilityWaits } from "./durability.ts";
 import { AerostoreError, codeOfResult, type ErrorCode, quote, reasonOf } from "./errors.ts";
 import type { Library } from "./library.ts";
+import { phaseOf, type RecoveryProgress } from "./maintenance.ts";
 import { Memory } from "./memory.ts";
-import { wakeupsOf } from "./wakeups.ts";
+import { type Wakeups, wakeupsOf } from "./wakeups.ts";
 
 /** What opening a region needs to know. */
 export interface ConnectionOptions {
@@ -30,6 +31,10 @@ export interface ConnectionOptions {
   readonly sizeBytes: number;
   /** The file of the region, or a directory for it; empty for the default. */
   readonly shmPath: string;
+  /** Whether a damaged log is opened as far as it is good. */
+  readonly salvage?: boolean;
+  /** Whom to tell how far a recovery is. */
+  readonly onRecovery?: ((progress: RecoveryProgress) => void) | undefined;
 }
 
 /**
@@ -41,7 +46,9 @@ export interface ConnectionOptions {
  */
 export function openConnection(library: Library, options: ConnectionOptions): Connection {
   const blob = encodeOptions(options);
-  const id = library.aero_open(blob, blob.length);
+  const id = options.onRecovery === undefined
+    ? library.aero_open(blob, blob.length)
+    : openWatched(library, blob, options.onRecovery);
   if (id > 0) return new Connection(library, id, options.path);
   const code = codeOfResult(id);
   const detail = new Uint8Array(1024);
@@ -54,6 +61,46 @@ export function openConnection(library: Library, options: ConnectionOptions): Co
   );
 }
 
+/** How often a recovery is looked at. */
+const progressPauseMs = 50;
+
+/**
+ * Opens in a thread of the library, and tells how far its recovery is: from here, because nothing
+ * can call a function of JavaScript from another thread.
+ */
+function openWatched(
+  library: Library,
+  blob: Uint8Array<ArrayBuffer>,
+  onRecovery: (progress: RecoveryProgress) => void,
+): number {
+  const begun = library.aero_open_begin(blob, blob.length);
+  if (begun < 0) return begun;
+  const bytes = new Uint8Array(new ArrayBuffer(24));
+  const numbers = new Float64Array(bytes.buffer);
+  let told = "";
+  let failure: { readonly error: unknown } | undefined;
+  for (;;) {
+    const id = library.aero_open_wait(progressPauseMs, bytes);
+    const [number = -1, done = 0, total = 0] = numbers;
+    const phase = phaseOf(number);
+    const progress = `${number} ${done} ${total}`;
+    if (phase !== undefined && progress !== told && failure === undefined && id >= 0) {
+      told = progress;
+      try {
+        onRecovery({ phase, done, total });
+      } catch (error) {
+        // Nobody else would end what was begun.
+        failure = { error };
+      }
+    }
+    if (id > 0 && failure !== undefined) {
+      library.aero_close(id);
+      throw failure.error;
+    }
+    if (id !== 0) return id;
+  }
+}
+
 /** Encodes the options: flags, 4 bytes of zero, the size, then two paths with their sizes. */
 function encodeOptions(options: ConnectionOptions): Uint8Array<ArrayBuffer> {
   const path = new TextEncoder().encode(options.path);
@@ -64,6 +111,7 @@ function encodeOptions(options: ConnectionOptions): Uint8Array<ArrayBuffer> {
   // Who may not write cannot create a region either.
   if (options.readOnly) flags |= OpenFlag.read_only | OpenFlag.must_exist;
   if (options.ephemeral) flags |= OpenFlag.ephemeral;
+  if (options.salvage) flags |= OpenFlag.salvage_prefix;
   view.setUint32(0, flags, true);
   view.setFloat64(8, options.sizeBytes, true);
   view.setUint32(16, path.length, true);
@@ -76,6 +124,18 @@ function encodeOptions(options: ConnectionOptions): Uint8Array<ArrayBuffer> {
 /** Completes "Cannot do this: ..." by the general reason and what the library knows besides. */
 function explain(code: ErrorCode, detail: string): string {
   return detail === "" ? `${reasonOf(code)} (${code})` : `${detail} (${code})`;
+}
+
+/** What the log had when a connection was closed. */
+export interface CloseFacts {
+  /** The last commit position. */
+  readonly position: number;
+  /** The last one that is on disk. */
+  readonly durable: number;
+  /** The number of its state; see `LogState`. */
+  readonly state: number;
+  /** Whether nothing of this process has the region open any more. */
+  readonly last: boolean;
 }
 
 /** One open region. */
@@ -96,6 +156,7 @@ export class Connection {
   readonly #library: Library;
   readonly #id: number;
   readonly #control: Memory;
+  readonly #wakeups: Wakeups;
   readonly #windows: (Memory | undefined)[] = [];
 
   /**
@@ -119,7 +180,9 @@ export class Connection {
         control.getUint32(Control.output_size, true),
       ),
     );
-    this.waits = new DurabilityWaits(this, wakeupsOf(library));
+    this.waits = new DurabilityWaits(this);
+    this.#wakeups = wakeupsOf(library);
+    this.#wakeups.enter();
   }
 
   /**
@@ -134,20 +197,32 @@ export class Connection {
   }
 
   /**
-   * Gives everything back. Idempotent.
+   * Gives everything back.
    *
    * If memory cannot be taken away from JavaScript, it stays mapped until the process ends, for
    * an access to unmapped memory would kill the process.
+   *
+   * @returns What the library tells about the log; undefined if it stays open.
    */
-  close(): void {
-    if (this.closed) return;
+  close(): CloseFacts | undefined {
+    if (this.closed) return undefined;
     this.waits.close();
     this.closed = true;
     let detached = this.#control.detach();
     for (const memory of [this.input, this.output, ...this.#windows]) {
       if (memory !== undefined && !memory.detach()) detached = false;
     }
-    if (detached) this.#library.aero_close(this.#id);
+    const bytes = new Uint8Array(new ArrayBuffer(32));
+    if (detached) {
+      this.#library.aero_close(this.#id);
+      this.#library.aero_close_report(bytes, bytes.length);
+    }
+    // Whoever still waits learns that it is closed.
+    this.#wakeups.look();
+    this.#wakeups.leave();
+    if (!detached) return undefined;
+    const [position = 0, durable = 0, state = 0, last = 0] = new Float64Array(bytes.buffer);
+    return { position, durable, state, last: last === 1 };
   }
 
   /**
@@ -409,9 +484,32 @@ export class Connection {
     return this.#library.aero_durable_wait(this.#id, position, timeoutMs);
   }
 
-  /** Has a waker woken when a position is on disk; 1 if it is already. */
-  durableArm(waker: number, position: number): number {
-    return this.#library.aero_durable_arm(this.#id, waker, position);
+  /** Has this isolate woken when a position is on disk; 1 if it is already. */
+  durableArm(position: number): number {
+    return this.#library.aero_durable_arm(this.#id, this.#wakeups.open(), position);
+  }
+
+  /**
+   * Has a function called after each wake-up of this isolate, and when the connection is closed,
+   * until it returns false. The process stays alive meanwhile.
+   */
+  onWakeup(look: () => boolean): void {
+    this.#wakeups.add(look);
+  }
+
+  /** Does a task and blocks; returns the size of its result in the output buffer. */
+  taskPerform(kind: number, size: number): number {
+    return this.#library.aero_task_perform(this.#id, kind, size);
+  }
+
+  /** Starts a task; returns its number. It wakes this isolate. */
+  taskStart(kind: number, size: number): number {
+    return this.#library.aero_task_start(this.#id, this.#wakeups.open(), kind, size);
+  }
+
+  /** Puts how far a task is, or its result, into the output buffer; returns the size. */
+  taskPoll(task: number): number {
+    return this.#library.aero_task_poll(this.#id, task);
   }
 
   /** Changes a setting of the region. */

@@ -63,7 +63,7 @@ export class Wakeups {
     this.#number = number;
     // What the library sends until then waits in the socket.
     const descriptor = this.#library.aero_waker_descriptor(number);
-    void host.readable(descriptor, () => this.#look()).catch(() => this.#poll()).then(
+    void host.readable(descriptor, () => this.look()).catch(() => this.#poll()).then(
       (readable) => {
         if (this.#number !== number) return readable.close();
         this.#readable = readable;
@@ -75,7 +75,7 @@ export class Wakeups {
 
   /** Looks again and again, if the runtime cannot read the socket. */
   #poll(): Readable {
-    const timer = setInterval(() => this.#look(), pollMs);
+    const timer = setInterval(() => this.look(), pollMs);
     return {
       ref: () => void timer.ref(),
       unref: () => void timer.unref(),
@@ -93,13 +93,8 @@ export class Wakeups {
     this.#hold();
   }
 
-  /** Forgets one that was added. */
-  remove(look: Look): void {
-    this.#looks.delete(look);
-    this.#hold();
-  }
-
-  #look(): void {
+  /** Has all who wait look now. */
+  look(): void {
     for (const look of [...this.#looks]) if (!look()) this.#looks.delete(look);
     this.#hold();
   }

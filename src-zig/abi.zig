@@ -14,6 +14,7 @@ const config_calls = @import("config_calls.zig");
 const connection_module = @import("connection.zig");
 const durable_calls = @import("durable_calls.zig");
 const ingest_calls = @import("ingest_calls.zig");
+const opening = @import("opening.zig");
 const os = @import("os.zig");
 const query_calls = @import("query_calls.zig");
 const region_file = @import("region_file.zig");
@@ -21,6 +22,8 @@ const report_calls = @import("report_calls.zig");
 const row_calls = @import("row_calls.zig");
 const set_calls = @import("set_calls.zig");
 const status = @import("status.zig");
+const store_module = @import("store.zig");
+const tasks = @import("tasks.zig");
 const transaction_calls = @import("transaction_calls.zig");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
@@ -30,6 +33,7 @@ pub const buffer_size = connection_module.buffer_size;
 pub const RowsFlags = row_calls.RowsFlags;
 pub const TransactionFlags = transaction_calls.TransactionFlags;
 pub const Setting = config_calls.Setting;
+pub const TaskKind = tasks.Kind;
 
 /// Flags of `aero_open`.
 pub const OpenFlags = packed struct(u32) {
@@ -39,7 +43,9 @@ pub const OpenFlags = packed struct(u32) {
     ephemeral: bool = false,
     /// Fail if the store does not exist.
     must_exist: bool = false,
-    reserved: u29 = 0,
+    /// If the log is damaged in its middle, open what stands before the damage.
+    salvage_prefix: bool = false,
+    reserved: u28 = 0,
 };
 
 /// Identifies everything that the two sides must agree about.
@@ -63,6 +69,24 @@ pub export fn aero_open(options: ?[*]const u8, size: u32) i32 {
     return @intCast(number);
 }
 
+/// As `aero_open`, in a thread of its own: `aero_open_wait` tells how far it is.
+pub export fn aero_open_begin(options: ?[*]const u8, size: u32) i32 {
+    const bytes = options orelse return Status.bad_argument.code();
+    opening.begin(bytes[0..size], decodeOptions) catch |err| return status.fromError(err).code();
+    return 0;
+}
+
+/// Waits for `timeout_ms` at most until what this thread has begun to open is open. Returns the
+/// number of the connection, or 0 while it is not there. `progress` has room for 3 f64: the phase
+/// of the recovery or -1, what is done, and of how much.
+pub export fn aero_open_wait(timeout_ms: u32, progress: ?[*]u8) i32 {
+    var report: opening.Progress = .{};
+    const outcome = opening.wait(timeout_ms, &report);
+    if (progress) |to| @memcpy(to[0..@sizeOf(opening.Progress)], std.mem.asBytes(&report));
+    const number = outcome catch |err| return status.fromError(err).code();
+    return @intCast(number);
+}
+
 /// Copies why this thread's last `aero_open` failed. Returns the bytes of the whole text.
 pub export fn aero_open_error(buffer: ?[*]u8, size: u32) i32 {
     return copyText(connection_module.openDetail(), buffer, size);
@@ -73,6 +97,11 @@ pub export fn aero_close(connection: u32) i32 {
     const c = connection_module.find(connection) orelse return closed();
     connection_module.close(c);
     return 0;
+}
+
+/// Copies what the log had when this thread closed a connection last: a `store.Closing`.
+pub export fn aero_close_report(buffer: ?[*]u8, size: u32) i32 {
+    return copyText(std.mem.asBytes(&store_module.last_closing), buffer, size);
 }
 
 /// The address of the control block.
@@ -309,6 +338,27 @@ pub export fn aero_durable_arm(connection: u32, waker: u32, position: f64) i32 {
     return truth(c, durable_calls.arm(c, waker, position));
 }
 
+/// Writes a checkpoint or a backup, and blocks until it is done. `kind` is a `tasks.Kind`; the path
+/// of a backup stands in the input. Returns the bytes of JSON in the output.
+pub export fn aero_task_perform(connection: u32, kind: u32, size: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return count(c, tasks.performNow(c, kind, size));
+}
+
+/// As `aero_task_perform`, in a thread of its own. Returns the number of the task. The waker is
+/// woken when it has ended, and now and then before.
+pub export fn aero_task_start(connection: u32, waker: u32, kind: u32, size: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return count(c, tasks.start(c, waker, kind, size));
+}
+
+/// Puts how far a task is into the output, as JSON, or its result. Returns its bytes. A task that
+/// has ended is forgotten.
+pub export fn aero_task_poll(connection: u32, task: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return count(c, tasks.poll(c, task));
+}
+
 /// Makes a waker for the calling thread. Returns its number, at least 1.
 pub export fn aero_waker_open() i32 {
     const number = durable_calls.notifier.open() catch |err| return status.fromError(err).code();
@@ -399,6 +449,7 @@ fn decodeOptions(bytes: []const u8) ?connection_module.Options {
             .must_exist = flags.must_exist,
             .size_max = region_file.sizeOf(size) orelse return null,
             .shm_path = shm_path,
+            .salvage = if (flags.salvage_prefix) .prefix else .none,
         },
     };
 }

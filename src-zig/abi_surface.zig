@@ -9,6 +9,7 @@ const abi = @import("abi.zig");
 const aggregate = @import("aggregate.zig");
 const analyze = @import("analyze.zig");
 const abi_control = @import("abi_control.zig");
+const cold_recovery = @import("cold_recovery.zig");
 const limits = @import("limits.zig");
 const plan = @import("plan.zig");
 const region = @import("region.zig");
@@ -147,6 +148,21 @@ pub const groups: []const Group = &.{
         .name = "Setting",
         .doc = "The number of each setting of a region.",
         .numbers = enumValues(abi.Setting),
+    },
+    .{
+        .name = "LogState",
+        .doc = "The number of each state of the log.",
+        .numbers = enumValues(region.LogState),
+    },
+    .{
+        .name = "TaskKind",
+        .doc = "The number of each kind of task.",
+        .numbers = enumValues(abi.TaskKind),
+    },
+    .{
+        .name = "RecoveryPhase",
+        .doc = "The number of each phase of a recovery.",
+        .numbers = enumValues(cold_recovery.Phase),
     },
     .{
         .name = "Route",

@@ -37,8 +37,6 @@ pub const index_scan = @import("index_scan.zig");
 pub const index_build = @import("index_build.zig");
 pub const session = @import("session.zig");
 pub const waiting = @import("waiting.zig");
-pub const gate = @import("gate.zig");
-pub const ticket = @import("ticket.zig");
 pub const vacuum = @import("vacuum.zig");
 pub const transaction = @import("transaction.zig");
 pub const statement = @import("statement.zig");
@@ -115,9 +113,9 @@ test {
     _ = @import("tsv.zig");
     _ = @import("core_test.zig");
     _ = @import("index_test.zig");
-    _ = gate;
+    _ = @import("gate.zig");
     _ = @import("reclaim.zig");
-    _ = ticket;
+    _ = @import("ticket.zig");
     _ = @import("write_buffer.zig");
     _ = @import("predicate.zig");
     _ = @import("integrity.zig");
@@ -147,7 +145,6 @@ test {
         _ = @import("log_chain.zig");
         _ = @import("log_reader.zig");
         _ = @import("log_scan.zig");
-        _ = @import("log_test.zig");
         _ = @import("log_segment.zig");
         _ = @import("huge_pages.zig");
         _ = @import("log_writer.zig");
@@ -155,6 +152,7 @@ test {
         _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");
         _ = @import("notifier.zig");
+        _ = @import("opening.zig");
         _ = @import("os.zig");
         _ = panic_module;
         _ = participants;
@@ -166,6 +164,7 @@ test {
         _ = @import("row_calls.zig");
         _ = @import("set_calls.zig");
         _ = @import("store.zig");
+        _ = @import("tasks.zig");
         _ = @import("transaction_calls.zig");
     }
 }

@@ -27,6 +27,7 @@ const query_calls = @import("query_calls.zig");
 const row_calls = @import("row_calls.zig");
 const store_module = @import("store.zig");
 const table_info = @import("table_info.zig");
+const tasks_module = @import("tasks.zig");
 const transaction_calls = @import("transaction_calls.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
@@ -64,6 +65,7 @@ pub const Connection = struct {
     queries: query_calls.Queries,
     ingests: ingest_calls.Ingests,
     transactions: transaction_calls.Transactions,
+    tasks: tasks_module.Tasks,
 
     fn init(
         connection: *Connection,
@@ -88,6 +90,7 @@ pub const Connection = struct {
             .queries = .{},
             .ingests = .{},
             .transactions = .{},
+            .tasks = .{},
         };
         const region_base = store.file.region.base;
         connection.control.* = .{
@@ -103,6 +106,7 @@ pub const Connection = struct {
 
     /// Everything but the store, which `close` gives back.
     fn deinit(connection: *Connection) void {
+        connection.tasks.deinit();
         // A transaction closes its queries when it ends.
         connection.transactions.deinit(connection);
         connection.queries.deinit(connection);
@@ -213,16 +217,21 @@ const Table = struct {
         connection: ?*Connection = null,
     };
 
+    /// What a process needs once, before its first store.
+    fn prepare(self: *Table) void {
+        self.mutex.lock();
+        defer self.mutex.unlock();
+        if (self.prepared) return;
+        self.prepared = true;
+        // First, for what follows leaves addresses of this library with the process.
+        os.pinLibrary();
+        os.atFork(forgetInChild);
+        thread_exit.prepare();
+    }
+
     fn take(self: *Table) Error!u32 {
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (!self.prepared) {
-            self.prepared = true;
-            // First, for what follows leaves addresses of this library with the process.
-            os.pinLibrary();
-            os.atFork(forgetInChild);
-            thread_exit.prepare();
-        }
         for (&self.places, 0..) |*place, i| {
             if (place.taken) continue;
             if (place.connection == null) place.connection = try gpa.create(Connection);
@@ -249,17 +258,28 @@ threadlocal var open_detail: status.Detail = .{};
 
 /// Opens a connection. Returns its number, which is at least 1.
 pub fn open(options: Options) Error!u32 {
+    prepareToOpen();
+    const store = try Store.open(options.store, &open_detail);
+    return openWith(store, options.read_only);
+}
+
+/// Called before a store is opened.
+pub fn prepareToOpen() void {
     os.clearErrno();
     open_detail.clear();
+    connections.prepare();
+}
+
+/// Makes a connection of the calling thread to an open store, which it closes, now if it fails.
+pub fn openWith(store: *Store, read_only: bool) Error!u32 {
+    errdefer store.close();
     const index = try connections.take();
     errdefer connections.giveBack(index);
-    const store = try Store.open(options.store, &open_detail);
-    errdefer store.close();
     const memory = os.mapPrivate(memory_size) catch return error.OutOfMemory;
 
     const place = &connections.places[index];
     const connection = place.connection.?; // `take` has made it.
-    connection.init(store, options.read_only, memory);
+    connection.init(store, read_only, memory);
     thread_exit.arm();
     const number = place.uses * connection_count_max + index;
     // Release: whoever sees the number sees the connection.
@@ -287,6 +307,11 @@ pub inline fn find(number: u32) ?*Connection {
 
 pub fn openDetail() []const u8 {
     return open_detail.text();
+}
+
+/// Says why an opening in another thread failed.
+pub fn setOpenDetail(detail: *const status.Detail) void {
+    open_detail = detail.*;
 }
 
 fn forgetInChild() callconv(.c) void {

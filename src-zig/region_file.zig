@@ -15,6 +15,7 @@
 //! on the checked values alone where another process could still change the original.
 
 const std = @import("std");
+const cold_recovery = @import("cold_recovery.zig");
 const sync = @import("sync");
 const limits = @import("limits.zig");
 const os = @import("os.zig");
@@ -58,6 +59,10 @@ pub const Options = struct {
     size_max: u64 = size_default,
     /// Where the region shall be: a file, or an existing directory. Empty: /dev/shm.
     shm_path: []const u8 = "",
+    /// What to do about a log that is damaged in its middle.
+    salvage: cold_recovery.Salvage = .none,
+    /// Whom to tell how far a recovery is.
+    progress: cold_recovery.Progress = .none,
 };
 
 /// The paths that follow from the options before the store is known.

@@ -24,8 +24,11 @@ const region_file = @import("region_file.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const index_build = @import("index_build.zig");
 const table_indexes = @import("table_indexes.zig");
+const checkpoint_module = @import("checkpoint.zig");
+const commit_ring = @import("commit_ring.zig");
 const engine_module = @import("engine.zig");
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
+const Region = @import("region.zig").Region;
 const Engine = engine_module.Engine;
 const assert = std.debug.assert;
 const Detail = status.Detail;
@@ -40,6 +43,32 @@ const store_count_max = 256;
 /// Closing in order is worth that much waiting, and no more: a killed process does without it.
 const detach_timeout_ns = 1 * std.time.ns_per_s;
 const tables_timeout_ns = 30 * std.time.ns_per_s;
+
+/// What the log had when a store was closed, for TypeScript.
+pub const Closing = extern struct {
+    /// The last position that was handed out.
+    position: f64 = 0,
+    /// The last one that is on disk.
+    durable: f64 = 0,
+    /// A `LogState`.
+    state: f64 = 0,
+    /// 1 if nothing of this process has the store open any more.
+    last: f64 = 0,
+
+    fn of(region: *const Region, last: bool) Closing {
+        const control = region.control;
+        const durable = control.durable.word.load(.acquire);
+        return .{
+            .position = @floatFromInt(control.next.word.load(.acquire)),
+            .durable = @floatFromInt(commit_ring.Watermark.position(durable)),
+            .state = @floatFromInt(control.shared.log_state.load(.acquire)),
+            .last = @floatFromInt(@intFromBool(last)),
+        };
+    }
+};
+
+/// Of the last store that this thread has closed.
+pub threadlocal var last_closing: Closing = .{};
 
 pub const Store = struct {
     /// How often it is open in this process. Guarded by the registry's mutex.
@@ -132,16 +161,18 @@ pub const Store = struct {
     }
 
     /// Takes back one `open`. With the last one everything goes; nothing of the store may be in
-    /// use then, in any thread.
+    /// use then, in any thread. `last_closing` tells what the log has.
     pub fn close(store: *Store) void {
         registry.mutex.lock();
         defer registry.mutex.unlock();
         assert(store.references > 0);
         store.references -= 1;
+        last_closing = .of(&store.file.region, false);
         if (store.references > 0) return;
 
         registry.forget(store);
         store.engine.stop();
+        last_closing = .of(&store.file.region, true);
         store.catalogue.deinit();
         var detail: Detail = .{};
         const in_order = if (store.lock.wait(
@@ -154,6 +185,29 @@ pub const Store = struct {
         store.file.close();
         store.lock.close();
         gpa.destroy(store);
+    }
+
+    /// Writes a snapshot of all rows into the data directory.
+    pub fn checkpoint(
+        store: *Store,
+        progress: ?checkpoint_module.Options.Progress,
+        detail: *Detail,
+    ) Error!checkpoint_module.Result {
+        _ = .{ store, progress };
+        detail.set("it has no log", .{});
+        return error.NotSupported;
+    }
+
+    /// Writes a copy into another directory.
+    pub fn backup(
+        store: *Store,
+        path: []const u8,
+        progress: ?checkpoint_module.Options.Progress,
+        detail: *Detail,
+    ) Error!checkpoint_module.Result {
+        _ = .{ store, path, progress };
+        detail.set("it has no log", .{});
+        return error.NotSupported;
     }
 
     fn checkSameRegion(

@@ -25,6 +25,11 @@ describe("a database without a directory", () => {
     assert.throws(() => db.begin({ synchronousCommit: "on" }), refused);
     assert.throws(() => db.flushSync(), refused);
     await assert.rejects(() => db.flush(), refused);
+    assert.throws(() => db.checkpoint(), refused);
+    assert.throws(() => db.backup(store.root), refused);
+    await assert.rejects(() => db.checkpointAsync(), refused);
+    await assert.rejects(() => db.backupAsync(store.root), refused);
+    assert.deepEqual(db.close(), { pending: 0, log: "none" });
   });
 
   test("commits at once, however it is asked to", async () => {
@@ -39,6 +44,23 @@ describe("a database without a directory", () => {
       transaction.table(Presence).insert({ id: "B" });
     });
     assert.equal(db.table(Presence).count(), 2);
+  });
+});
+
+describe("onRecovery", () => {
+  test("opens as usual where there is nothing to recover, and passes errors on", () => {
+    using store = new Store();
+    const db = store.open({
+      tables: [Presence],
+      onRecovery: () => assert.fail("there is nothing to recover"),
+    });
+    db.table(Presence).insert({ id: "A" });
+    assert.equal(store.open({ onRecovery: () => {} }).table("Presence").count(), 1);
+    const missing = { readOnly: true, onRecovery: () => {} };
+    assert.throws(() => Aerostore.open(`${store.root}/missing`, { ...store.options, ...missing }), {
+      code: "not_found",
+      message: /missing/,
+    });
   });
 });
 
@@ -57,10 +79,16 @@ describe("what makes no sense", () => {
     const seconds = { code: "bad_argument", message: /-1.*whole number of seconds/ };
     assert.throws(() => store.open({ checkpointIntervalSecs: -1 }), seconds);
     assert.throws(() => db.setConfig("checkpoint_interval_secs", 0.5), { code: "bad_argument" });
+    const salvage: { salvage: "prefix" } = JSON.parse('{"salvage":"all"}');
+    assert.throws(() => store.open(salvage), { code: "bad_argument", message: /"all"/ });
+    const watch: { onRecovery: () => void } = JSON.parse('{"onRecovery":7}');
+    assert.throws(() => store.open(watch), { code: "bad_argument", message: /function, not 7/ });
     assert.throws(() => db.flushSync(-1), { code: "bad_argument", message: /-1/ });
     assert.throws(() => db.flushSync(NaN), { code: "bad_argument", message: /NaN/ });
     db.close();
     await assert.rejects(() => db.flush(), { code: "closed" });
+    await assert.rejects(() => db.checkpointAsync(), { code: "closed" });
+    assert.throws(() => db.checkpoint(), { code: "closed" });
     assert.throws(() => db.flushSync(), { code: "closed" });
   });
 });

@@ -1,0 +1,176 @@
+/**
+ * What can be said when a database is opened.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { Limit } from "./abi.ts";
+import { setConfig } from "./config.ts";
+import { AerostoreError, quote } from "./errors.ts";
+import { environmentVariable } from "./library.ts";
+import type { RecoveryProgress } from "./maintenance.ts";
+import type { Connection, ConnectionOptions } from "./native.ts";
+import type { TableDefinition } from "./schema.ts";
+import { parseSize } from "./size.ts";
+import type { Dialect } from "./stapi/ast.ts";
+
+/** The options of {@linkcode Aerostore.open}. */
+export interface OpenOptions {
+  /**
+   * The tables that the program uses. Those that do not exist are created; those that do must
+   * agree. Tables that other programs declared are there all the same, by name. Default: none.
+   */
+  readonly tables?: readonly TableDefinition[];
+  /**
+   * Most bytes that the region may ever use, as a number or text such as `"64MiB"`, from 2 MiB to
+   * 256 GiB. The first process decides. Memory is taken as rows arrive. Default: `"1GiB"`.
+   */
+  readonly size?: number | string;
+  /**
+   * Whether writes are refused, with `read_only`. Then the database must exist, else it is
+   * `not_found`. Default: false.
+   */
+  readonly readOnly?: boolean;
+  /**
+   * The file of the region, or a directory for it. It should be on a memory-backed file system.
+   * Default: the environment variable `AEROSTORE_SHM_PATH`, else `/dev/shm`.
+   */
+  readonly shmPath?: string;
+  /** The native library. Default: `AEROSTORE_LIBRARY`, else the one that belongs to the module. */
+  readonly libraryPath?: string;
+  /** Whose rules searches follow. Default: `"default"`. */
+  readonly dialect?: Dialect;
+  /**
+   * Sets `synchronous_commit` of the whole database; see {@linkcode Configuration}. Default: it
+   * stays as it is, which is `"off"` in a new one. An ephemeral database has nothing on disk and
+   * refuses `"on"` with `not_supported`.
+   */
+  readonly synchronousCommit?: "on" | "off";
+  /**
+   * Sets `checkpoint_interval_secs` of the whole database; see {@linkcode Configuration}. Default:
+   * it stays as it is, which is 300 in a new one.
+   */
+  readonly checkpointIntervalSecs?: number;
+  /**
+   * What to do about a log that is damaged where it had been safe: `"none"` refuses it with
+   * `corrupt`, and the message says which commits are lost. `"prefix"` opens everything that was
+   * committed before them, and gives up the rest, though it may be readable: so use it once, after
+   * a copy of the directory was made. Damaged files stay. Default: `"none"`.
+   */
+  readonly salvage?: "none" | "prefix";
+  /**
+   * Called about 20 times a second while `open` builds the region from files, which happens after a
+   * reboot, or when the region was removed. Not called if there is nothing to recover.
+   */
+  readonly onRecovery?: (progress: RecoveryProgress) => void;
+  /** Sets `max_snapshot_age_ms` of the whole region; see {@linkcode Configuration}. */
+  readonly maxSnapshotAgeMs?: number;
+  /** Sets `kill_stalled_after_ms` of the whole region; see {@linkcode Configuration}. */
+  readonly killStalledAfterMs?: number;
+}
+
+/** The options of {@linkcode Aerostore.open} for a database without a directory. */
+export interface EphemeralOptions extends OpenOptions {
+  /** The name by which processes find it. */
+  readonly ephemeral: string;
+}
+
+const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
+  "tables",
+  "size",
+  "readOnly",
+  "shmPath",
+  "libraryPath",
+  "dialect",
+  "synchronousCommit",
+  "checkpointIntervalSecs",
+  "salvage",
+  "onRecovery",
+  "maxSnapshotAgeMs",
+  "killStalledAfterMs",
+  "ephemeral",
+]);
+
+/** Refuses options that do not exist, or have values that make no sense. */
+export function checkOptions(options: OpenOptions, attempt: string): void {
+  for (const name of Object.keys(options)) {
+    if (optionNames.has(name)) continue;
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: there is no option ${quote(name)}`,
+    );
+  }
+  const { dialect, salvage, onRecovery } = options;
+  if (salvage !== undefined && salvage !== "none" && salvage !== "prefix") {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: salvage is "none" or "prefix", not ${quote(salvage)}`,
+    );
+  }
+  if (onRecovery !== undefined && typeof onRecovery !== "function") {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: onRecovery is a function, not ${quote(onRecovery)}`,
+    );
+  }
+  if (dialect !== undefined && dialect !== "default" && dialect !== "speedtables") {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: dialect is "default" or "speedtables", not ${quote(dialect)}`,
+    );
+  }
+}
+
+/**
+ * Returns what the library is told.
+ *
+ * @param path A directory, or the name of an ephemeral database.
+ * @param ephemeral Which of the two it is.
+ * @param options The options of the program.
+ * @param attempt What is attempted, for an error.
+ */
+export function connectionOptionsOf(
+  path: unknown,
+  ephemeral: boolean,
+  options: OpenOptions,
+  attempt: string,
+): ConnectionOptions {
+  if (typeof path !== "string" || path === "" || path.includes("\0")) {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: ${ephemeral ? "a name" : "the path of a directory"} is needed`,
+    );
+  }
+  const sizeBytes = parseSize(options.size ?? "1GiB");
+  if (sizeBytes < Limit.region_size_min || sizeBytes > Limit.region_size_max) {
+    throw new AerostoreError(
+      "bad_argument",
+      `Cannot ${attempt}: a region has ${Limit.region_size_min} to ${Limit.region_size_max} ` +
+        `bytes, not ${quote(options.size)}`,
+    );
+  }
+  const shmPath = options.shmPath ?? environmentVariable("AEROSTORE_SHM_PATH") ?? "";
+  return {
+    path: ephemeral ? path : resolve(path),
+    ephemeral,
+    readOnly: options.readOnly ?? false,
+    sizeBytes,
+    shmPath: shmPath === "" ? "" : resolve(shmPath),
+    salvage: options.salvage === "prefix",
+    onRecovery: options.onRecovery,
+  };
+}
+
+/** Sets what the options say about the whole database. */
+export function configure(connection: Connection, options: OpenOptions): void {
+  const settings = {
+    max_snapshot_age_ms: options.maxSnapshotAgeMs,
+    kill_stalled_after_ms: options.killStalledAfterMs,
+    synchronous_commit: options.synchronousCommit,
+    checkpoint_interval_secs: options.checkpointIntervalSecs,
+  };
+  for (const [name, value] of Object.entries(settings)) {
+    if (value !== undefined) setConfig(connection, name, value);
+  }
+}
