@@ -717,9 +717,9 @@ test "transactions: own rows are seen, viewed, rolled back, and lost without a c
     try isolate.expectError(.bad_argument, aero_transaction_rollback_to(c, tx, 2), "savepoint 2");
     try testing.expectEqual(@as(i32, 1), aero_row_get(c, tx, 0));
     try testing.expectEqual(@as(i32, 1), isolate.altitudeInOutput());
-    try testing.expectEqual(@as(i32, 0), aero_transaction_commit(c, tx));
+    try testing.expectEqual(@as(i32, 0), aero_transaction_commit(c, tx, 0));
     try testing.expectEqual(@as(i32, 1), aero_row_get(c, 0, 0));
-    const ended = aero_transaction_commit(c, tx);
+    const ended = aero_transaction_commit(c, tx, 0);
     try isolate.expectError(.transaction_closed, ended, "has ended");
 
     const lost: u32 = @intCast(aero_transaction_begin(c, 0));
@@ -747,7 +747,7 @@ test "transactions: what another one changed is a serialization failure that nam
     try testing.expectEqual(@as(i32, 1), aero_row_get(c, tx, 0));
     try testing.expectEqual(@as(i32, 0), aero_row_upsert(c, 0, 0, try isolate.putRow("A", 2)));
     try testing.expectEqual(@as(i32, 0), aero_row_insert(c, tx, 0, try isolate.putRow("B", 1)));
-    const outcome = aero_transaction_commit(c, tx);
+    const outcome = aero_transaction_commit(c, tx, 0);
     try isolate.expectError(.serialization_failure, outcome, "row \"A\" of table \"flights\"");
     try testing.expectEqual(@as(f64, 1), aero_row_count(c, 0));
 }
