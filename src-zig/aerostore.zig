@@ -50,6 +50,7 @@ pub const row = @import("row.zig");
 pub const row_merge = @import("row_merge.zig");
 pub const plan = @import("plan.zig");
 pub const executor = @import("executor.zig");
+pub const os = @import("os.zig");
 pub const participants = @import("participants.zig");
 pub const catalogue = @import("catalogue.zig");
 pub const schema_blob = @import("schema_blob.zig");
