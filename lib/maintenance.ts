@@ -42,8 +42,11 @@ export interface CloseReport {
    */
   readonly pending: number;
   /** The state of the log; see {@linkcode LogStats}. An ephemeral database has none. */
-  readonly log: keyof typeof LogState;
+  readonly log: "none" | "working" | "no_space" | "failed";
 }
+
+const logStateNumbers: Record<CloseReport["log"], number> = LogState;
+const logStates = Object.entries(logStateNumbers) as [CloseReport["log"], number][];
 
 /**
  * Makes the report of closing, and warns the process if commits are in memory only and nobody is
@@ -55,8 +58,7 @@ export interface CloseReport {
 export function closeReportOf(path: string, facts: CloseFacts | undefined): CloseReport {
   if (facts === undefined) return { pending: 0, log: "none" };
   const { position, durable, state, last } = facts;
-  const log = (Object.entries(LogState) as [CloseReport["log"], number][])
-    .find(([, number]) => number === state)?.[0] ?? "failed";
+  const log = logStates.find(([, number]) => number === state)?.[0] ?? "failed";
   if (log === "none") return { pending: 0, log };
   const pending = Math.max(0, position - durable);
   if (last && pending > 0 && log !== "working") {
@@ -75,14 +77,15 @@ export interface RecoveryProgress {
    * `"examine"`: files are read and checked. `"load"`: rows come out of the last checkpoint.
    * `"replay"`: rows come out of the log. `"index"`: indexes are built.
    */
-  readonly phase: keyof typeof RecoveryPhase;
+  readonly phase: "examine" | "load" | "replay" | "index";
   /** Rows, or in the first and the last phase files or indexes, that are done. */
   readonly done: number;
   /** Of how many, as far as it is known. */
   readonly total: number;
 }
 
-const phases = Object.entries(RecoveryPhase) as [RecoveryProgress["phase"], number][];
+const phaseNumbers: Record<RecoveryProgress["phase"], number> = RecoveryPhase;
+const phases = Object.entries(phaseNumbers) as [RecoveryProgress["phase"], number][];
 
 /** The phase of a number that the library tells; undefined while nothing is recovered. */
 export function phaseOf(number: number): RecoveryProgress["phase"] | undefined {
