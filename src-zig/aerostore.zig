@@ -134,6 +134,7 @@ test {
         _ = catalogue_image;
         _ = @import("cold_recovery.zig");
         _ = @import("log_replay.zig");
+        _ = @import("region_trust.zig");
         _ = @import("index_load.zig");
         _ = @import("region_loader.zig");
         _ = @import("checkpoint.zig");

@@ -298,15 +298,37 @@ const Search = struct {
     }
 };
 
-pub const Result = struct {
-    rows_loaded: u64 = 0,
-    rows_replayed: u64 = 0,
+/// What a recovery has done.
+pub const Report = struct {
+    rows_loaded: u64,
+    /// Rows in the log that changed something.
+    rows_replayed: u64,
+    /// C0 of the snapshot, 0 if there was none.
+    snapshot: Position,
+    /// The last position that came back.
+    last: Position,
+    /// The log was cut here, because it ended torn or by a salvage; 0 if it ended in order.
+    cut_at: Position,
+    salvaged: bool,
+    /// What the owner should know; may be empty.
+    warning: Detail,
+    /// Set by the caller.
+    ns: u64 = 0,
 };
+
+/// Whether the directory has any file that a region can be built from.
+pub fn hasFiles(files: Files, gpa: std.mem.Allocator) snapshot_file.Error!bool {
+    const snapshots = try snapshot_file.list(files, gpa);
+    defer gpa.free(snapshots);
+    const segments = try log_segment.numbers(files, gpa);
+    defer gpa.free(segments);
+    return snapshots.len > 0 or segments.len > 0;
+}
 
 /// Fills a region that was formatted with the plan's identity. `detail` says what went wrong.
 ///
 /// Fails with `error.RegionFull` if the rows do not fit: the region may then be made larger.
-pub fn load(plan: *Plan, region: *const Region, detail: *Detail) Error!Result {
+pub fn load(plan: *Plan, region: *const Region, detail: *Detail) Error!Report {
     var catalogue: Catalogue = .init(region, plan.gpa);
     defer catalogue.deinit();
     var filling: Filling = .{
@@ -316,10 +338,10 @@ pub fn load(plan: *Plan, region: *const Region, detail: *Detail) Error!Result {
         .detail = detail,
     };
     try filling.declareTables();
-    const result = try filling.fill();
+    const report = try filling.fill();
     filling.setWatermarks();
     if (plan.salvaged) try filling.settleSalvage();
-    return result;
+    return report;
 }
 
 const Filling = struct {
@@ -346,7 +368,9 @@ const Filling = struct {
         var cursor = plan.log.cursor();
         defer cursor.close();
         if (plan.log.newest()) |header| filling.durable = header.durable_hint;
-        if (plan.snapshot) |*s| filling.durable = @max(filling.durable, s.footer.logged);
+        if (plan.snapshot) |*s| {
+            filling.durable = @max(filling.durable, s.footer.logged, s.footer.start);
+        }
         while (cursor.next() catch |err| return checkpoint.statusOf(err)) |item| {
             filling.durable = @max(filling.durable, item.frame.header.durable_hint);
             switch (item.frame.header.kind) {
@@ -372,9 +396,12 @@ const Filling = struct {
         control.log.segment.store(filling.plan.segment, .release);
         if (filling.plan.isEmpty()) return;
         control.durable.word.store(filling.durable, .release);
+        const snapshot = &(filling.plan.snapshot orelse return);
+        control.log.checkpoint_newest.store(snapshot.footer.start, .release);
+        control.shared.checkpoint_start.store(snapshot.footer.start, .release);
     }
 
-    fn fill(filling: *Filling) Error!Result {
+    fn fill(filling: *Filling) Error!Report {
         const plan = filling.plan;
         const loader = &filling.loader;
         loader.init(filling.region, plan.gpa, plan.options.worker_count);
@@ -403,9 +430,15 @@ const Filling = struct {
             .context = filling,
             .report = reportIndexes,
         }) catch |err| return filling.explain(err, "build the indexes");
+        const is_cut = plan.salvaged or plan.log.verdict != .clean;
         return .{
             .rows_loaded = filling.rows_loaded.load(.monotonic),
             .rows_replayed = replay.rows_applied.load(.monotonic),
+            .snapshot = if (plan.snapshot) |*s| s.footer.start else 0,
+            .last = plan.last,
+            .cut_at = if (is_cut) plan.last else 0,
+            .salvaged = plan.salvaged,
+            .warning = plan.warning,
         };
     }
 
@@ -480,7 +513,9 @@ const Filling = struct {
             plan.files.rename(name.slice(), aside) catch |err| return checkpoint.statusOf(err);
         }
         plan.files.syncDirectory() catch |err| return checkpoint.statusOf(err);
-        filling.region.control.log.logged.store(plan.start, .release);
-        filling.region.control.log.segment.store(0, .release);
+        const control = filling.region.control;
+        control.log.logged.store(plan.start, .release);
+        control.log.segment.store(0, .release);
+        control.durable.word.store(plan.start, .release);
     }
 };

@@ -174,7 +174,10 @@ pub const LogLine = extern struct {
     /// Seconds from one checkpoint to the next; 0 for none by time.
     checkpoint_interval_secs: Shm(u32),
     reserved: u32,
-    reserved_a: [limits.line_pair - 64]u8,
+    /// Where the record of `logged` stands, {number of the segment:32, offset:32}; stored after
+    /// `logged`, so that a kill can leave an older one.
+    logged_place: Shm(u64),
+    reserved_a: [limits.line_pair - 72]u8,
     /// Counters for `stats`.
     bytes: Shm(u64),
     rows_full: Shm(u64),

@@ -15,21 +15,33 @@
 //! on the checked values alone where another process could still change the original.
 
 const std = @import("std");
-const cold_recovery = @import("cold_recovery.zig");
+const builtin = @import("builtin");
 const sync = @import("sync");
+const cold_recovery = @import("cold_recovery.zig");
+const file_layer = @import("file_layer.zig");
 const limits = @import("limits.zig");
 const os = @import("os.zig");
 const status = @import("status.zig");
 const lock_file = @import("lock_file.zig");
 const region_module = @import("region.zig");
+const region_loader = @import("region_loader.zig");
+const region_trust = @import("region_trust.zig");
+const checkpoint = @import("checkpoint.zig");
 const assert = std.debug.assert;
+const Reason = region_trust.Reason;
 const Region = region_module.Region;
 const Shm = sync.Shm;
 const Header = region_module.Header;
 const Detail = status.Detail;
 const osError = lock_file.osError;
 
-pub const Error = status.Error;
+pub const Error = status.Error || error{OutOfMemory};
+
+/// Memory of the library itself. Freed memory may be reused by the host.
+pub const gpa = if (builtin.link_libc) std.heap.c_allocator else std.heap.smp_allocator;
+
+/// Whether stores with a directory write a log.
+pub const logs_to_disk = false;
 
 pub const size_default = 1 << 30;
 /// Where a region stands unless the caller says otherwise.
@@ -145,6 +157,9 @@ fn isEphemeralName(name: []const u8) bool {
     return true;
 }
 
+/// Of which store, and of which start of the machine.
+const Identity = struct { uuid: [16]u8, boot_id: [16]u8 };
+
 /// An open, mapped region. Must not move: the region's `grow` refers to it.
 pub const RegionFile = struct {
     fd: os.Fd,
@@ -155,9 +170,11 @@ pub const RegionFile = struct {
     size_max: u64,
     /// 0 once the kernel had no huge page, or was slow to find one: see `fillHugePages`.
     grows_huge: Shm(u32),
+    /// What was done to build it; null if it was there, or if there was nothing to build it from.
+    recovery: ?cold_recovery.Report,
 
-    /// Maps the region of the store that `lock` identifies; builds an empty one if there is none
-    /// or if the last one did not survive a reboot. The caller holds INIT.
+    /// Maps the region of the store that `lock` identifies; builds it from the files of the
+    /// directory if there is none, or if what is there cannot be trusted. The caller holds INIT.
     pub fn open(
         file: *RegionFile,
         lock: *const lock_file.LockFile,
@@ -168,14 +185,17 @@ pub const RegionFile = struct {
         file.path = try paths.regionPath(lock.store_uuid, detail);
         const boot_id = os.bootId() catch |err|
             return osError(err, "read the boot id for", &file.path, detail);
-        const verdict = try file.examine(lock, boot_id, detail);
-        switch (verdict) {
-            .attach => |size_max| try file.mapAll(size_max, detail),
-            .build => try file.build(lock.store_uuid, boot_id, options.size_max, detail),
+        file.recovery = null;
+        switch (try file.examine(lock, boot_id, paths, detail)) {
+            .attach => |size_max| {
+                try file.mapAll(size_max, detail);
+                file.resolve();
+            },
+            .build => |reason| {
+                const identity: Identity = .{ .uuid = lock.store_uuid, .boot_id = boot_id };
+                try file.build(identity, paths, options, reason, detail);
+            },
         }
-        file.region = Region.init(file.mapping.ptr);
-        file.region.grow = growCallback;
-        file.region.grow_context = file;
     }
 
     pub fn close(file: *RegionFile) void {
@@ -184,7 +204,15 @@ pub const RegionFile = struct {
         file.fd = -1;
     }
 
-    const Verdict = union(enum) { attach: u64, build };
+    fn resolve(file: *RegionFile) void {
+        file.region = Region.init(file.mapping.ptr);
+        file.region.grow = growCallback;
+        file.region.grow_context = file;
+    }
+
+    /// What to do: attach to a region that may use so many bytes, or build one, because of what is
+    /// wrong with the one that is there, if there is one.
+    const Verdict = union(enum) { attach: u64, build: ?Reason };
 
     /// Decides between attaching and building, or says why neither is right. With `attach`,
     /// `file.fd` is open.
@@ -192,12 +220,13 @@ pub const RegionFile = struct {
         file: *RegionFile,
         lock: *const lock_file.LockFile,
         boot_id: [16]u8,
+        paths: *const Paths,
         detail: *Detail,
     ) Error!Verdict {
         const peers = lock.hasPeers();
         file.fd = os.open(&file.path, .existing) catch |err| {
             if (err != error.NotExist) return osError(err, "open", &file.path, detail);
-            if (!peers) return .build;
+            if (!peers) return .{ .build = null };
             detail.set("processes use the store, but its region is not at \"{s}\": it was " ++
                 "removed, or they have it elsewhere (shmPath)", .{file.path.slice()});
             return error.RegionLost;
@@ -205,21 +234,115 @@ pub const RegionFile = struct {
         errdefer os.close(file.fd);
         _ = try lock_file.checkPrivate(file.fd, &file.path, detail);
         const used = peers or lock_file.anyProcess(file.fd);
-        const verdict = try file.judge(lock.store_uuid, boot_id, used, detail);
+        const identity: Identity = .{ .uuid = lock.store_uuid, .boot_id = boot_id };
+        const verdict = if (used)
+            try file.judgeUsed(identity, detail)
+        else
+            try file.judge(identity, paths, detail);
         if (verdict == .build) os.close(file.fd);
         return verdict;
     }
 
+    /// A region that processes use is attached to, or not opened at all.
+    fn judgeUsed(file: *RegionFile, identity: Identity, detail: *Detail) Error!Verdict {
+        var header: Header = undefined;
+        try file.readHeader(&header, detail);
+        try file.checkHeader(&header, detail);
+        if (!std.mem.eql(u8, &header.store_uuid, &identity.uuid)) {
+            file.detailOfOther(detail);
+            return error.RegionLost;
+        }
+        try file.expectState(&header, detail);
+        return .{ .attach = header.size_max };
+    }
+
+    /// Nobody uses it: the question is whether its content can be trusted, and if not, whether
+    /// there are files to build another one from.
     fn judge(
         file: *RegionFile,
-        uuid: [16]u8,
-        boot_id: [16]u8,
-        used: bool,
+        identity: Identity,
+        paths: *const Paths,
         detail: *Detail,
     ) Error!Verdict {
-        const path = file.path.slice();
         var header: Header = undefined;
-        const size = os.readAt(file.fd, std.mem.asBytes(&header), 0) catch |err|
+        file.readHeader(&header, detail) catch |err|
+            return if (err == error.Corrupt) file.distrust(.damaged, paths, err) else err;
+        if (!std.mem.eql(u8, &header.store_uuid, &identity.uuid)) {
+            file.detailOfOther(detail);
+            return error.BadArgument;
+        }
+        file.checkHeader(&header, detail) catch |err| switch (err) {
+            error.LayoutVersion => {
+                // Commits that are nowhere else: the version that made it must write them down.
+                if (file.hasUnlogged(&header)) return err;
+                return file.distrust(.layout, paths, err);
+            },
+            error.Corrupt => return file.distrust(.damaged, paths, err),
+            else => return err,
+        };
+        if (header.state.raw == @intFromEnum(region_module.RegionState.retired)) {
+            return .{ .build = .retired };
+        }
+        file.expectState(&header, detail) catch |err| return file.distrust(.damaged, paths, err);
+        if (!std.mem.eql(u8, &header.boot_id, &identity.boot_id)) return .{ .build = .boot };
+        if (header.poisoned.raw != 0) {
+            detail.set("\"{s}\" is poisoned: an assertion failed in a process that used it. " ++
+                "Remove the file to start with an empty store", .{file.path.slice()});
+            return file.distrust(.poisoned, paths, error.Corrupt);
+        }
+        const reason = try file.compareWithLog(&header, paths, detail) orelse
+            return .{ .attach = header.size_max };
+        return .{ .build = reason };
+    }
+
+    /// Build another region if there is anything to build it from, else say what is wrong.
+    fn distrust(
+        file: *const RegionFile,
+        reason: Reason,
+        paths: *const Paths,
+        err: Error,
+    ) Error!Verdict {
+        _ = file;
+        const directory = paths.data_directory orelse return err;
+        var native: file_layer.NativeFiles = .init(&directory);
+        const any = cold_recovery.hasFiles(native.files(), gpa) catch return err;
+        return if (any) .{ .build = reason } else err;
+    }
+
+    fn compareWithLog(
+        file: *const RegionFile,
+        header: *const Header,
+        paths: *const Paths,
+        detail: *Detail,
+    ) Error!?Reason {
+        const directory = paths.data_directory orelse return null;
+        var control: region_module.Control = undefined;
+        const bytes = std.mem.asBytes(&control);
+        const size = os.readAt(file.fd, bytes, header.offsets.control) catch |err|
+            return osError(err, "read", &file.path, detail);
+        if (size < bytes.len) return error.Corrupt; // `checkHeader` has compared the sizes.
+        if (control.shared.log_state.raw == @intFromEnum(region_module.LogState.none)) return null;
+        var native: file_layer.NativeFiles = .init(&directory);
+        const claim: region_trust.Claim = .of(header, &control);
+        return region_trust.compare(native.files(), gpa, &claim, detail) catch |err|
+            return checkpoint.statusOf(err);
+    }
+
+    /// Whether there are commits in a region of any layout that are not in the log. The first words
+    /// of the control part are `next` and `drained` in every layout.
+    fn hasUnlogged(file: *const RegionFile, header: *const Header) bool {
+        if (header.offsets.control >= limits.region_size_max) return true;
+        var words: [limits.line_pair / 8 + 1]u64 = undefined;
+        const bytes = std.mem.asBytes(&words);
+        const size = os.readAt(file.fd, bytes, header.offsets.control) catch return true;
+        if (size < bytes.len) return true;
+        const drained = words[limits.line_pair / 8] & (1 << 56) - 1;
+        return words[0] > drained;
+    }
+
+    fn readHeader(file: *const RegionFile, header: *Header, detail: *Detail) Error!void {
+        const path = file.path.slice();
+        const size = os.readAt(file.fd, std.mem.asBytes(header), 0) catch |err|
             return osError(err, "read", &file.path, detail);
         if (size < 4 or header.magic != region_module.magic_expected) {
             detail.set("\"{s}\" is not an Aerostore region", .{path});
@@ -229,29 +352,16 @@ pub const RegionFile = struct {
             detail.set("\"{s}\" is cut off in its header, at {d} bytes", .{ path, size });
             return error.Corrupt;
         }
-        try file.checkHeader(&header, detail);
-        if (!std.mem.eql(u8, &header.store_uuid, &uuid)) {
-            detail.set("\"{s}\" is the region of another store", .{path});
-            return if (used) error.RegionLost else error.BadArgument;
-        }
-        switch (header.state.raw) {
-            @intFromEnum(region_module.RegionState.ready) => {},
-            @intFromEnum(region_module.RegionState.retired) => if (!used) return .build,
-            else => {
-                detail.set("\"{s}\" is in state {d}", .{ path, header.state.raw });
-                return error.Corrupt;
-            },
-        }
-        if (used) return .{ .attach = header.size_max };
+    }
 
-        // Nobody uses it. From here on the question is whether its content can be trusted.
-        if (!std.mem.eql(u8, &header.boot_id, &boot_id)) return .build;
-        if (header.poisoned.raw != 0) {
-            detail.set("\"{s}\" is poisoned: an assertion failed in a process that used it. " ++
-                "Remove the file to start with an empty store", .{path});
-            return error.Corrupt;
-        }
-        return .{ .attach = header.size_max };
+    fn detailOfOther(file: *const RegionFile, detail: *Detail) void {
+        detail.set("\"{s}\" is the region of another store", .{file.path.slice()});
+    }
+
+    fn expectState(file: *const RegionFile, header: *const Header, detail: *Detail) Error!void {
+        if (header.state.raw == @intFromEnum(region_module.RegionState.ready)) return;
+        detail.set("\"{s}\" is in state {d}", .{ file.path.slice(), header.state.raw });
+        return error.Corrupt;
     }
 
     fn checkHeader(file: *RegionFile, header: *const Header, detail: *Detail) Error!void {
@@ -308,17 +418,42 @@ pub const RegionFile = struct {
 
     fn build(
         file: *RegionFile,
-        uuid: [16]u8,
-        boot_id: [16]u8,
+        identity: Identity,
+        paths: *const Paths,
+        options: Options,
+        reason: ?Reason,
+        detail: *Detail,
+    ) Error!void {
+        const directory = paths.data_directory orelse
+            return file.create(identity, options.size_max, null, reason, detail);
+        var native: file_layer.NativeFiles = .init(&directory);
+        const started = sync.nowNs();
+        var plan = try cold_recovery.examine(native.files(), gpa, .{
+            .store_uuid = identity.uuid,
+            .salvage = options.salvage,
+            .progress = options.progress,
+            .worker_count = region_loader.workerCount(),
+        }, detail);
+        defer plan.deinit();
+        try file.create(identity, options.size_max, &plan, reason, detail);
+        if (file.recovery) |*report| report.ns = sync.nowNs() -% started;
+    }
+
+    /// Makes a region under another name, fills it with what `plan` has found, and names it.
+    fn create(
+        file: *RegionFile,
+        identity: Identity,
         size_max: u64,
+        plan: ?*cold_recovery.Plan,
+        reason: ?Reason,
         detail: *Detail,
     ) Error!void {
         const config = region_module.Config.forSize(size_max);
-        const plan = region_module.layout(config) catch return tooSmall(size_max, detail);
+        const layout = region_module.layout(config) catch return tooSmall(size_max, detail);
         var temporary = file.path;
         // The name is one for all creators of this store: INIT allows one at a time, and what a
         // killed one left behind is removed by the next.
-        const tag = std.fmt.bytesToHex(uuid[0..8], .lower);
+        const tag = std.fmt.bytesToHex(identity.uuid[0..8], .lower);
         for ([_][]const u8{ ".", &tag, ".building" }) |part| {
             temporary.append(part) catch return error.BadArgument;
         }
@@ -333,21 +468,52 @@ pub const RegionFile = struct {
         errdefer os.unmap(file.mapping);
         const reserved = @min(
             config.size_max,
-            std.mem.alignForward(u64, plan.fixed_size, os.huge_page_size),
+            std.mem.alignForward(u64, layout.fixed_size, os.huge_page_size),
         );
         file.reserve(0, reserved) catch |err|
             return osError(err, "reserve memory for", &temporary, detail);
 
-        const identity: region_module.Identity = .{ .store_uuid = uuid, .boot_id = boot_id };
-        region_module.format(file.mapping.ptr, config, identity) catch
+        const empty: region_module.Identity = .{
+            .store_uuid = identity.uuid,
+            .boot_id = identity.boot_id,
+        };
+        const header_identity = if (plan) |it| it.identity(identity.boot_id) else empty;
+        region_module.format(file.mapping.ptr, config, header_identity) catch
             return tooSmall(size_max, detail);
-        // The checkpoint and the log are loaded here, into a region that nobody sees yet.
-        const header: *Header = @ptrCast(file.mapping.ptr);
-        Region.init(file.mapping.ptr).control.memory.committed.store(reserved, .monotonic);
+        file.resolve();
+        file.region.control.memory.committed.store(reserved, .monotonic);
+        if (plan) |it| {
+            if (!it.isEmpty()) file.recovery = try cold_recovery.load(it, &file.region, detail);
+            if (logs_to_disk) {
+                const working = @intFromEnum(region_module.LogState.working);
+                file.region.control.shared.log_state.store(working, .monotonic);
+            }
+        }
+        try file.setAside(reason, detail);
         // Release: whoever maps the file under its final name finds everything written before.
-        header.state.store(@intFromEnum(region_module.RegionState.ready), .release);
+        const ready = @intFromEnum(region_module.RegionState.ready);
+        file.region.header.state.store(ready, .release);
         os.rename(&temporary, &file.path) catch |err|
             return osError(err, "rename", &temporary, detail);
+    }
+
+    /// Keeps a region that was not believed, as evidence, until there is another one of that kind.
+    fn setAside(file: *const RegionFile, reason: ?Reason, detail: *Detail) Error!void {
+        switch (reason orelse return) {
+            // Nothing is to be learned from these, and they take memory.
+            .boot, .retired, .layout => return,
+            .damaged, .poisoned, .behind, .ahead => {},
+        }
+        const old = os.open(&file.path, .existing) catch |err|
+            return osError(err, "open", &file.path, detail);
+        defer os.close(old);
+        const retired: u32 = @intFromEnum(region_module.RegionState.retired);
+        os.writeAllAt(old, std.mem.asBytes(&retired), @offsetOf(Header, "state")) catch |err|
+            return osError(err, "write", &file.path, detail);
+        var aside = file.path;
+        aside.append(".retired") catch return error.BadArgument;
+        os.rename(&file.path, &aside) catch |err|
+            return osError(err, "rename", &file.path, detail);
     }
 
     /// Reserves memory for at least the first `needed_bytes` of the region.

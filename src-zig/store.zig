@@ -33,11 +33,10 @@ const Engine = engine_module.Engine;
 const assert = std.debug.assert;
 const Detail = status.Detail;
 
-pub const Error = status.Error || error{OutOfMemory};
+pub const Error = region_file.Error;
 pub const Options = region_file.Options;
 
-/// Memory of the library itself. Freed memory may be reused by the host.
-pub const gpa = if (builtin.link_libc) std.heap.c_allocator else std.heap.smp_allocator;
+pub const gpa = region_file.gpa;
 
 const store_count_max = 256;
 /// Closing in order is worth that much waiting, and no more: a killed process does without it.
