@@ -268,9 +268,11 @@ pub const LogWriter = struct {
     }
 
     /// Appends a frame of another segment as it is: the new leader's copy of what its
-    /// predecessor did not sync. Frames come in the order of the reader's cursor.
+    /// predecessor did not sync. Frames come in the order of the reader's cursor. Images of the
+    /// catalogue from before the first of them are passed over.
     pub fn copy(writer: *LogWriter, frame: *const Frame) Error!void {
         const header = &frame.header;
+        if (header.kind == .catalogue and header.position < writer.last_logged) return;
         assert(header.previous == writer.last_logged);
         switch (header.kind) {
             .commit, .part => assert(header.position > writer.last_logged),
