@@ -54,6 +54,8 @@ export interface Benchmark<Contender> {
   >;
   /** What they do. */
   readonly tasks: (settings: Settings) => readonly Task<Contender>[];
+  /** What is measured afterwards in another way, before the end. */
+  readonly then?: (settings: Settings) => Promise<void>;
 }
 
 /** The command line of a benchmark. */
@@ -166,7 +168,7 @@ function processorTime(): number {
 /** Lets all contenders do all tasks, and prints what they answer. */
 async function hold<Contender>(
   script: URL,
-  { question, contenders, tasks }: Benchmark<Contender>,
+  { question, contenders, tasks, then }: Benchmark<Contender>,
   settings: Settings,
 ): Promise<void> {
   const { bun, deno } = process.versions;
@@ -187,6 +189,7 @@ async function hold<Contender>(
   } finally {
     for (const player of players) await player.finish();
   }
+  await then?.(settings);
 }
 
 /** Lets all contenders do one task; returns the result on which they agree. */

@@ -113,9 +113,7 @@ class SqliteStore implements Store {
   }
 
   static async open({ rows }: Settings): Promise<SqliteStore> {
-    const database = await openSqlite();
-    database.upsertMany(positions(rows));
-    return new SqliteStore(database);
+    return new SqliteStore(await openSqlite(positions(rows)));
   }
 
   count(query: Query): number {

@@ -1,5 +1,5 @@
 /**
- * SQLite in memory, as the runtime brings it, with the table of the benchmarks.
+ * SQLite, as the runtime brings it, and one in memory with the table of the benchmarks.
  *
  * @module
  */
@@ -15,19 +15,19 @@ export interface Statement {
 }
 
 /** A database, as both runtimes have it. */
-interface Database {
+export interface SqliteDatabase {
   exec(sql: string): unknown;
   prepare(sql: string): Statement;
   close(): void;
 }
 
-type DatabaseClass = new (path: string) => Database;
+type DatabaseClass = new (path: string) => SqliteDatabase;
 
 /** An open database in memory. */
 export class Sqlite implements Disposable {
   /** The name of the module it comes from. */
   readonly name: string;
-  readonly #database: Database;
+  readonly #database: SqliteDatabase;
   readonly #upsert: Statement;
 
   /**
@@ -78,8 +78,16 @@ export class Sqlite implements Disposable {
   }
 }
 
-/** Opens an empty database in memory. */
-export async function openSqlite(): Promise<Sqlite> {
+/** Opens a database in memory and writes rows. */
+export async function openSqlite(rows: Iterable<Position> = []): Promise<Sqlite> {
+  const { name, Database } = await loadSqlite();
+  const database = new Sqlite(name, Database);
+  database.upsertMany(rows);
+  return database;
+}
+
+/** The class of the module that the runtime brings, and the name of that. */
+export async function loadSqlite(): Promise<{ name: string; Database: DatabaseClass }> {
   // The name must not be known to the type checker: each runtime has only one of these modules.
   const [name, className] = process.versions["bun"] === undefined
     ? ["node:sqlite", "DatabaseSync"]
@@ -87,5 +95,5 @@ export async function openSqlite(): Promise<Sqlite> {
   const module = await import(name) as Record<string, DatabaseClass>;
   const Database = module[className];
   if (Database === undefined) throw new Error(`There is no ${className} in ${name}`);
-  return new Sqlite(name, Database);
+  return { name, Database };
 }
