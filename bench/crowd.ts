@@ -1,10 +1,10 @@
 /**
  * Throughput of several processes that work on one store at the same time.
  *
- * Each contender gets a place for its files and as many processes as are asked for at the most. They
- * open the store, wait, and do a task for a while when they are told to; then each says how often it
- * did it. All contenders take turns, task by task and round by round, and the best round counts:
- * whatever else runs on the machine can only take away from it.
+ * Each contender gets a place for its files and as many processes as are asked for at the most.
+ * They open the store, wait, and do a task for a while when they are told to; then each says how
+ * often it did it. All contenders take turns, task by task and round by round, and the best round
+ * counts: whatever else runs on the machine can only take away from it.
  *
  * @module
  */

@@ -1,4 +1,4 @@
-/** Does transactions on accounts for as long as it is told to, and says how many: see `crowd.ts`. */
+/** Does transactions on accounts for as long as it is told to, and counts them: see `crowd.ts`. */
 
 import process from "node:process";
 import { createInterface } from "node:readline";
