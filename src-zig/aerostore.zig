@@ -166,6 +166,8 @@ test {
         _ = @import("row_calls.zig");
         _ = @import("set_calls.zig");
         _ = @import("store.zig");
+        _ = @import("store_files.zig");
+        _ = @import("checkpointer.zig");
         _ = @import("tasks.zig");
         _ = @import("transaction_calls.zig");
     }

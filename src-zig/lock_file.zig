@@ -5,6 +5,7 @@
 //!
 //!     byte 0         INIT: creating, attaching, detaching
 //!     byte 1         declaring tables
+//!     byte 2         writing a snapshot, or copying the files
 //!     byte 16 + i    process entry i is alive
 //!
 //! Invariants:
@@ -27,6 +28,7 @@ const ByteLock = sync.ByteLock;
 
 pub const byte_init = 0;
 pub const byte_tables = 1;
+pub const byte_checkpoint = 2;
 pub const byte_process_first = 16;
 
 pub const magic_expected: u32 = 0xAEB0_10C4;
@@ -108,7 +110,11 @@ pub const LockFile = struct {
             if (ByteLock.tryLock(lock.fd, byte)) return;
             sleep_ns = @min(sleep_ns * 2, sleep_ns_max);
         }
-        const what = if (byte == byte_init) "opens it" else "declares a table";
+        const what = switch (byte) {
+            byte_init => "opens it",
+            byte_tables => "declares a table",
+            else => "writes a checkpoint or a backup",
+        };
         detail.set("another process {s} for more than {d} s (byte {d} of \"{s}\" is locked)", .{
             what, timeout_ns / std.time.ns_per_s, byte, lock.path.slice(),
         });

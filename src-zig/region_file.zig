@@ -44,6 +44,7 @@ pub const gpa = if (builtin.link_libc) std.heap.c_allocator else std.heap.smp_al
 pub const logs_to_disk = false;
 
 pub const size_default = 1 << 30;
+const checkpoint_secs_default = 300;
 /// Where a region stands unless the caller says otherwise.
 const directory_default = "/dev/shm";
 const ephemeral_name_max = 100;
@@ -485,8 +486,10 @@ pub const RegionFile = struct {
         if (plan) |it| {
             if (!it.isEmpty()) file.recovery = try cold_recovery.load(it, &file.region, detail);
             if (logs_to_disk) {
+                const control = file.region.control;
                 const working = @intFromEnum(region_module.LogState.working);
-                file.region.control.shared.log_state.store(working, .monotonic);
+                control.shared.log_state.store(working, .monotonic);
+                control.log.checkpoint_interval_secs.store(checkpoint_secs_default, .monotonic);
             }
         }
         try file.setAside(reason, detail);

@@ -24,6 +24,8 @@ const region_file = @import("region_file.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const index_build = @import("index_build.zig");
 const table_indexes = @import("table_indexes.zig");
+const Checkpointer = @import("checkpointer.zig").Checkpointer;
+const store_files = @import("store_files.zig");
 const checkpoint_module = @import("checkpoint.zig");
 const commit_ring = @import("commit_ring.zig");
 const engine_module = @import("engine.zig");
@@ -77,6 +79,9 @@ pub const Store = struct {
     participant: participants.Participant,
     catalogue: Catalogue,
     engine: Engine,
+    /// Null if it has no directory.
+    files: ?store_files.StoreFiles,
+    checkpointer: Checkpointer,
     /// Lock byte 1 excludes other processes only.
     declaring: ProcessMutex,
 
@@ -146,6 +151,7 @@ pub const Store = struct {
         _ = store.participant.recoverDead(recovery);
         store.catalogue = .init(region, gpa);
         store.declaring = .{};
+        store.files = if (paths.data_directory) |*path| .init(path) else null;
         store.engine.start(region, gpa, &store.participant) catch |err| return switch (err) {
             error.ThreadFailed => {
                 detail.set("cannot start the maintenance thread", .{});
@@ -156,6 +162,11 @@ pub const Store = struct {
             error.TooManyTransactions,
             error.Corrupt,
             => |other| other,
+        };
+        errdefer store.engine.stop();
+        store.checkpointer.start(store) catch {
+            detail.set("cannot start the thread for checkpoints", .{});
+            return error.Internal;
         };
     }
 
@@ -170,6 +181,7 @@ pub const Store = struct {
         if (store.references > 0) return;
 
         registry.forget(store);
+        store.checkpointer.stop();
         store.engine.stop();
         last_closing = .of(&store.file.region, true);
         store.catalogue.deinit();
@@ -192,9 +204,7 @@ pub const Store = struct {
         progress: ?checkpoint_module.Options.Progress,
         detail: *Detail,
     ) Error!checkpoint_module.Result {
-        _ = .{ store, progress };
-        detail.set("it has no log", .{});
-        return error.NotSupported;
+        return store_files.writeCheckpoint(store, 0, progress, detail);
     }
 
     /// Writes a copy into another directory.
@@ -204,9 +214,7 @@ pub const Store = struct {
         progress: ?checkpoint_module.Options.Progress,
         detail: *Detail,
     ) Error!checkpoint_module.Result {
-        _ = .{ store, path, progress };
-        detail.set("it has no log", .{});
-        return error.NotSupported;
+        return store_files.writeBackup(store, path, progress, detail);
     }
 
     fn checkSameRegion(

@@ -1,0 +1,92 @@
+//! The thread that writes checkpoints by itself.
+//!
+//! Each process with a log has one. It acts only while its process writes the log, so that there is
+//! one in all; and by its own clock, because there is no common one: what it measures is how long
+//! ago it saw the number of checkpoints change.
+//!
+//! A checkpoint is due when the interval of the settings is over, or the log has grown by
+//! `log_growth_max` since, and something was logged behind the last one. One that failed is tried
+//! again after `retry_ns`. It writes no faster than `rate_max`, so that it does not take the disk
+//! from the log.
+
+const std = @import("std");
+const sync = @import("sync");
+const os = @import("os.zig");
+const region_module = @import("region.zig");
+const ring = @import("commit_ring.zig");
+const status = @import("status.zig");
+const store_files = @import("store_files.zig");
+const Region = region_module.Region;
+const Shm = sync.Shm;
+const Store = @import("store.zig").Store;
+
+const look_ns = 500 * std.time.ns_per_ms;
+const retry_ns = 30 * std.time.ns_per_s;
+const log_growth_max = 256 << 20;
+/// Bytes per second.
+const rate_max = 256 << 20;
+
+pub const Checkpointer = struct {
+    store: *Store,
+    thread: ?std.Thread = null,
+    stopping: Shm(u32) = .init(0),
+    /// When `checkpoints` was seen to change, and what the log's bytes were then.
+    since_ns: u64 = 0,
+    checkpoints: u64 = 0,
+    bytes: u64 = 0,
+    /// Not before this time.
+    pause_until_ns: u64 = 0,
+
+    /// Starts the thread, if the store has a log. `self` stays where it is until `stop`.
+    pub fn start(self: *Checkpointer, store: *Store) error{ThreadFailed}!void {
+        self.* = .{ .store = store, .since_ns = sync.nowNs() };
+        if (store.files == null or !ring.isLogged(&store.file.region)) return;
+        const log = &store.file.region.control.log;
+        self.checkpoints = log.checkpoints.load(.acquire);
+        self.bytes = log.bytes.load(.monotonic);
+        self.thread = std.Thread.spawn(.{ .stack_size = 1 << 20 }, run, .{self}) catch
+            return error.ThreadFailed;
+    }
+
+    /// Waits for a checkpoint that is under way.
+    pub fn stop(self: *Checkpointer) void {
+        self.stopping.store(1, .release);
+        sync.futexWake(&self.stopping, 1);
+        if (self.thread) |thread| thread.join();
+        self.thread = null;
+    }
+
+    fn run(self: *Checkpointer) void {
+        os.blockSignals();
+        while (self.stopping.load(.acquire) == 0) {
+            sync.futexWait(&self.stopping, 0, look_ns);
+            if (self.stopping.load(.acquire) != 0) return;
+            if (!self.isDue(sync.nowNs())) continue;
+            var detail: status.Detail = .{};
+            _ = store_files.writeCheckpoint(self.store, rate_max, null, &detail) catch {
+                self.pause_until_ns = sync.nowNs() + retry_ns;
+            };
+        }
+    }
+
+    fn isDue(self: *Checkpointer, now_ns: u64) bool {
+        const region = &self.store.file.region;
+        const log = &region.control.log;
+        const checkpoints = log.checkpoints.load(.acquire);
+        if (checkpoints != self.checkpoints) {
+            self.checkpoints = checkpoints;
+            self.since_ns = now_ns;
+            self.bytes = log.bytes.load(.monotonic);
+        }
+        if (now_ns < self.pause_until_ns or !self.leads(region)) return false;
+        if (log.logged.load(.acquire) <= log.checkpoint_newest.load(.acquire)) return false;
+        if (log.bytes.load(.monotonic) -% self.bytes > log_growth_max) return true;
+        const secs = log.checkpoint_interval_secs.load(.monotonic);
+        return secs != 0 and now_ns - self.since_ns >= secs * std.time.ns_per_s;
+    }
+
+    fn leads(self: *const Checkpointer, region: *const Region) bool {
+        const process: u8 = @truncate(region.control.log.leader.load(.acquire) >> 24);
+        return process == self.store.participant.index + 1;
+    }
+};

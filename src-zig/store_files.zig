@@ -1,0 +1,297 @@
+//! What a store does with its data directory: checkpoints and backups.
+//!
+//! A backup is a directory that opens like the original: the lock file, because the files name
+//! their store by its identity; a snapshot; and one segment with the frames from its C0 to its L1.
+//! The lock file is written last: what has none yet is refused, as the files of another store.
+
+const std = @import("std");
+const sync = @import("sync");
+const catalogue_image = @import("catalogue_image.zig");
+const checkpoint = @import("checkpoint.zig");
+const file_layer = @import("file_layer.zig");
+const lock_file = @import("lock_file.zig");
+const log_frame = @import("log_frame.zig");
+const log_reader = @import("log_reader.zig");
+const log_segment = @import("log_segment.zig");
+const os = @import("os.zig");
+const region_module = @import("region.zig");
+const ring = @import("commit_ring.zig");
+const status = @import("status.zig");
+const Detail = status.Detail;
+const Files = file_layer.Files;
+const LogReader = log_reader.LogReader;
+const LogState = region_module.LogState;
+const LogWriter = @import("log_writer.zig").LogWriter;
+const NativeFiles = file_layer.NativeFiles;
+const Position = @import("version.zig").Position;
+const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
+const Region = region_module.Region;
+const Session = @import("session.zig").Session;
+const Store = @import("store.zig").Store;
+
+pub const Error = checkpoint.Error;
+
+/// For another process that writes a snapshot.
+const wait_timeout_ns = 30 * std.time.ns_per_s;
+/// A wake-up can be lost with the process that owed it: look again after this time.
+const doubt_ns = 20 * std.time.ns_per_ms;
+const lock_name = "LOCK";
+
+/// A store's hand on its directory.
+pub const StoreFiles = struct {
+    native: NativeFiles,
+    /// Lock byte 2 excludes other processes only.
+    busy: ProcessMutex = .{},
+
+    pub fn init(directory: *const os.Path) StoreFiles {
+        return .{ .native = .init(directory) };
+    }
+};
+
+/// Writes a snapshot into the store's directory and removes what it makes superfluous.
+pub fn writeCheckpoint(
+    store: *Store,
+    rate_max: u64,
+    progress: ?checkpoint.Options.Progress,
+    detail: *Detail,
+) Error!checkpoint.Result {
+    const held: Held = try .take(store, detail);
+    defer held.release();
+    const session = try store.engine.openSession();
+    defer store.engine.closeSession(session);
+    const files = held.files.native.files();
+    const result = checkpoint.run(
+        files,
+        held.gpa,
+        session,
+        &store.catalogue,
+        held.options(rate_max, progress),
+    ) catch |err| return explain(err, "write the checkpoint", &held.files.native.directory, detail);
+    checkpoint.truncate(files, held.gpa, store.lock.store_uuid) catch |err|
+        return explain(err, "remove old files", &held.files.native.directory, detail);
+    const log = &store.file.region.control.log;
+    const before = log.checkpoint_newest.swap(result.start, .acq_rel);
+    if (before != result.start) log.checkpoint_older.store(before, .release);
+    _ = log.checkpoints.fetchAdd(1, .release);
+    return result;
+}
+
+/// Writes a copy of the store into the directory `path`, which does not exist or is empty.
+pub fn writeBackup(
+    store: *Store,
+    path: []const u8,
+    progress: ?checkpoint.Options.Progress,
+    detail: *Detail,
+) Error!checkpoint.Result {
+    const held: Held = try .take(store, detail);
+    defer held.release();
+    const directory = os.Path.init(path) catch {
+        detail.set("the path is too long or has a zero byte in it", .{});
+        return error.BadArgument;
+    };
+    try prepareTarget(&directory, detail);
+    var native: NativeFiles = .init(&directory);
+    const result = held.copyTo(native.files(), progress) catch |err| {
+        removeAll(&directory);
+        return explain(err, "write the backup", &directory, detail);
+    };
+    return result;
+}
+
+/// The right to write snapshots, and what they are made of.
+const Held = struct {
+    store: *Store,
+    files: *StoreFiles,
+    gpa: std.mem.Allocator,
+
+    fn take(store: *Store, detail: *Detail) Error!Held {
+        const files = &(store.files orelse {
+            detail.set("an ephemeral database has nothing on disk", .{});
+            return error.NotSupported;
+        });
+        if (!ring.isLogged(&store.file.region)) {
+            detail.set("it has no log", .{});
+            return error.NotSupported;
+        }
+        files.busy.lock();
+        errdefer files.busy.unlock();
+        try store.lock.wait(lock_file.byte_checkpoint, wait_timeout_ns, detail);
+        return .{ .store = store, .files = files, .gpa = @import("store.zig").gpa };
+    }
+
+    fn release(held: *const Held) void {
+        sync.ByteLock.unlock(held.store.lock.fd, lock_file.byte_checkpoint);
+        held.files.busy.unlock();
+    }
+
+    fn region(held: *const Held) *Region {
+        return &held.store.file.region;
+    }
+
+    fn options(
+        held: *const Held,
+        rate_max: u64,
+        progress: ?checkpoint.Options.Progress,
+    ) checkpoint.Options {
+        return .{
+            .store_uuid = held.store.lock.store_uuid,
+            .incarnation = held.region().header.incarnation,
+            .rate_max = rate_max,
+            .log = .{ .flush = .{ .context = held.region(), .wait = flushLog } },
+            .progress = progress,
+        };
+    }
+
+    fn copyTo(
+        held: *const Held,
+        target: Files,
+        progress: ?checkpoint.Options.Progress,
+    ) Error!checkpoint.Result {
+        const store = held.store;
+        const session = try store.engine.openSession();
+        defer store.engine.closeSession(session);
+        const made = held.options(0, progress);
+        const result = try checkpoint.run(target, held.gpa, session, &store.catalogue, made);
+        held.copyLog(target, &result) catch |err| return switch (err) {
+            error.Corrupt => error.Corrupt,
+            else => |other| checkpoint.statusOf(other),
+        };
+        copyLock(held.files.native.files(), target) catch |err| return checkpoint.statusOf(err);
+        return result;
+    }
+
+    /// Writes the frames that the snapshot needs into a segment of their own.
+    fn copyLog(
+        held: *const Held,
+        target: Files,
+        result: *const checkpoint.Result,
+    ) (log_reader.Error || error{Corrupt})!void {
+        if (result.logged <= result.start) return;
+        const uuid = held.store.lock.store_uuid;
+        var log: LogReader = try .open(held.gpa, held.files.native.files(), .{
+            .store_uuid = uuid,
+            .from = result.start,
+            .to = result.logged,
+            .required = result.logged,
+        });
+        defer log.close();
+        if (log.verdict == .damaged) return error.Corrupt;
+        const image = catalogue_image.encode(held.region(), held.gpa) catch |err|
+            return if (err == error.OutOfMemory) error.OutOfMemory else error.Corrupt;
+        defer held.gpa.free(image);
+        const need = try measure(&log);
+        const whole = need.size + image.len + log_frame.header_size + 4 * log_segment.block_size;
+        var writer: LogWriter = try .start(held.gpa, target, .{
+            .store_uuid = uuid,
+            .incarnation = held.region().header.incarnation,
+            .leader_epoch = 1,
+            .start_position = result.start + 1,
+            .previous_position = need.previous,
+            .size = std.mem.alignForward(u64, whole, log_segment.size_min),
+        });
+        defer writer.stop();
+        try writer.note(.catalogue, image);
+        var cursor = log.cursor();
+        defer cursor.close();
+        while (try cursor.next()) |item| switch (item.frame.header.kind) {
+            .commit, .part => try writer.copy(&item.frame),
+            else => {},
+        };
+        var synced = try writer.beginSync();
+        try synced.sync(target);
+        writer.endSync(&synced);
+    }
+};
+
+/// Bytes of the frames of a log, and the position before the first one.
+const Need = struct { size: u64 = 0, previous: Position };
+
+fn measure(log: *const LogReader) log_reader.Error!Need {
+    var need: Need = .{ .previous = log.last_position };
+    var cursor = log.cursor();
+    defer cursor.close();
+    while (try cursor.next()) |item| {
+        const header = &item.frame.header;
+        if (header.kind != .commit and header.kind != .part) continue;
+        if (need.size == 0) need.previous = header.previous;
+        need.size += header.length;
+    }
+    return need;
+}
+
+fn copyLock(from: Files, to: Files) file_layer.Error!void {
+    const source = try from.open(lock_name, .read);
+    defer from.close(source);
+    var content: [64]u8 = undefined;
+    const size = try from.readAt(source, &content, 0);
+    const target = try to.open(lock_name, .create_exclusive);
+    defer to.close(target);
+    try to.writeAt(target, content[0..size], 0);
+    try to.sync(target);
+    try to.syncDirectory();
+}
+
+/// Waits until the log is on disk up to `position`; see `checkpoint.Options.Flush`.
+fn flushLog(context: *anyopaque, position: Position) Error!Position {
+    const region: *Region = @ptrCast(@alignCast(context));
+    try waitDurable(region, position);
+    // What was logged up to `position` is logged by now, and this may be a little later.
+    const logged = region.control.log.logged.load(.acquire);
+    try waitDurable(region, logged);
+    return logged;
+}
+
+fn waitDurable(region: *const Region, position: Position) Error!void {
+    const log = &region.control.log;
+    while (true) {
+        const durable = region.control.durable.word.load(.acquire);
+        if (ring.Watermark.position(durable) >= position) return;
+        const state = region.control.shared.log_state.load(.acquire);
+        if (state == @intFromEnum(LogState.failed)) return error.DurabilityUnknown;
+        // Orders this before the look at `sleeping`: the log's thread announces that it sleeps,
+        // and then looks here.
+        _ = log.sync_wanted.fetchMax(position, .seq_cst);
+        if (log.sleeping.load(.seq_cst) != 0) {
+            _ = log.wake.fetchAdd(1, .release);
+            sync.futexWake(&log.wake, 1);
+        }
+        const seen = log.durable_wake.load(.seq_cst);
+        _ = log.durable_waiters.fetchAdd(1, .seq_cst);
+        defer _ = log.durable_waiters.fetchSub(1, .seq_cst);
+        const again = region.control.durable.word.load(.seq_cst);
+        if (ring.Watermark.position(again) >= position) return;
+        sync.futexWait(&log.durable_wake, seen, doubt_ns);
+    }
+}
+
+/// Makes sure that there is an empty directory.
+fn prepareTarget(directory: *const os.Path, detail: *Detail) Error!void {
+    os.makeDirectories(directory) catch |err|
+        return lock_file.osError(err, "create", directory, detail);
+    var names: u32 = 0;
+    os.eachName(directory, &names, struct {
+        fn visit(count: *u32, _: []const u8) void {
+            count.* += 1;
+        }
+    }.visit) catch |err| return lock_file.osError(err, "examine", directory, detail);
+    if (names == 0) return;
+    detail.set("the directory \"{s}\" is not empty", .{directory.slice()});
+    return error.BadArgument;
+}
+
+/// Removes what a backup that failed has written. The directory was empty.
+fn removeAll(directory: *const os.Path) void {
+    os.eachName(directory, directory, struct {
+        fn visit(where: *const os.Path, name: []const u8) void {
+            const path = where.join(name) catch return;
+            os.unlink(&path) catch {};
+        }
+    }.visit) catch {};
+}
+
+fn explain(err: Error, comptime what: []const u8, path: *const os.Path, detail: *Detail) Error {
+    detail.set("cannot " ++ what ++ " in \"{s}\": {s} (errno {d})", .{
+        path.slice(), status.fromError(err).text(), os.lastErrno(),
+    });
+    return err;
+}
