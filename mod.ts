@@ -114,4 +114,11 @@ export type {
   SnapshotProgress,
   SnapshotReport,
 } from "./lib/maintenance.ts";
-export type { LogStats, MemoryStats, Stats, TableStats, Verification } from "./lib/stats.ts";
+export type {
+  LogStats,
+  MemoryStats,
+  RecoveryStats,
+  Stats,
+  TableStats,
+  Verification,
+} from "./lib/stats.ts";

@@ -72,6 +72,26 @@ export interface LogStats {
   readonly [name: string]: unknown;
 }
 
+/** What opening had to do in this process to make the region of files; see `Aerostore.stats`. */
+export interface RecoveryStats {
+  /** Rows that came out of the checkpoint. */
+  readonly rowsLoaded: number;
+  /** Rows that came out of the log. */
+  readonly rowsReplayed: number;
+  /** Where the checkpoint began; 0 if there was none. */
+  readonly checkpointPosition: number;
+  /** The last position that came back. */
+  readonly lastPosition: number;
+  /** Where the log was cut, because it ended in the middle of a record; 0 if it ended in order. */
+  readonly cutAt: number;
+  /** How long it took. */
+  readonly milliseconds: number;
+  /** Whether a damaged log was cut because `salvage` said so. */
+  readonly salvaged: boolean;
+  /** What somebody should know, such as what was cut; empty if there is nothing. */
+  readonly warning: string;
+}
+
 /**
  * What `Aerostore.stats` tells of a region, about all processes that have it open. Counts begin
  * with the region.
@@ -103,6 +123,8 @@ export interface Stats {
   readonly memory: MemoryStats;
   /** The log on disk. */
   readonly log: LogStats;
+  /** What this process has recovered from files; null if the region was there. */
+  readonly recovery: RecoveryStats | null;
   /** Transactions that wrote. */
   readonly commits: number;
   /** Transactions undone after they had begun to write, for whatever reason. */

@@ -1,6 +1,7 @@
 //! What a database tells about itself, as JSON in the output buffer.
 
 const std = @import("std");
+const cold_recovery = @import("cold_recovery.zig");
 const connection_module = @import("connection.zig");
 const commit_ring = @import("commit_ring.zig");
 const integrity = @import("integrity.zig");
@@ -74,6 +75,22 @@ fn writeStats(connection: *Connection, writer: *Writer) Writer.Error!void {
     const path = connection.store.file.path.slice();
     try std.json.Stringify.encodeJsonString(path, .{}, writer);
     try writeLog(region, writer);
+    try writer.writeAll(",\"recovery\":");
+    if (connection.store.file.recovery) |*report| try writeRecovery(report, writer) else {
+        try writer.writeAll("null");
+    }
+    try writer.writeByte('}');
+}
+
+/// What this process had to do when it made the region of files.
+fn writeRecovery(report: *const cold_recovery.Report, writer: *Writer) Writer.Error!void {
+    const format = "{{\"rowsLoaded\":{d},\"rowsReplayed\":{d},\"checkpointPosition\":{d}";
+    try writer.print(format, .{ report.rows_loaded, report.rows_replayed, report.snapshot });
+    try field(writer, "lastPosition", report.last);
+    try field(writer, "cutAt", report.cut_at);
+    try field(writer, "milliseconds", report.ns / std.time.ns_per_ms);
+    try writer.print(",\"salvaged\":{},\"warning\":", .{report.salvaged});
+    try std.json.Stringify.encodeJsonString(report.warning.text(), .{}, writer);
     try writer.writeByte('}');
 }
 
