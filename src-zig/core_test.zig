@@ -344,6 +344,24 @@ test "OpenTransaction: sees its own writes and a fixed snapshot" {
     try testing.expect(!try steps.commits());
 }
 
+test "OpenTransaction: an exclusive one opens the gate again, committed or not" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    const gate_word = &bench.region.control.shared.gate;
+    for ([_]bool{ true, false }) |commits| {
+        const steps: Steps = try .begin(&bench, .{ .exclusive = true });
+        try testing.expect(gate_word.load(.monotonic) != 0);
+        try testing.expectEqual(.done, try steps.put(.upsert, 1, 11));
+        if (commits) try testing.expect(try steps.commits());
+        steps.end();
+        try testing.expectEqual(0, gate_word.load(.monotonic));
+    }
+    try testing.expectEqual(.done, try bench.run(s, .upsert, 1, 12));
+}
+
 test "OpenTransaction: lost updates and write skew do not commit" {
     var bench: Bench = undefined;
     try bench.init(8 << 20);

@@ -18,7 +18,6 @@ const integrity = @import("integrity.zig");
 const limits = @import("limits.zig");
 const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
-const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
@@ -27,7 +26,6 @@ const table_indexes = @import("table_indexes.zig");
 const table_info = @import("table_info.zig");
 const vacuum = @import("vacuum.zig");
 const version_module = @import("version.zig");
-const waiting = @import("waiting.zig");
 const Index = table_indexes.Index;
 const Region = @import("region.zig").Region;
 const RelPtr = version_module.RelPtr;
@@ -56,7 +54,7 @@ pub fn complete(session: *Session, table: *const TableInfo) Error!void {
 
 fn build(session: *Session, table: *const TableInfo, index: *const Index) Error!void {
     const region = session.region;
-    waitForWriters(session);
+    awaitWriters(session);
     var nodes: reader.Nodes = .init(region, table);
     var more = true;
     while (more) {
@@ -78,31 +76,12 @@ fn build(session: *Session, table: *const TableInfo, index: *const Index) Error!
     table_indexes.setPhase(region, index.root, .ready);
 }
 
-/// Waits until everyone who was installing before is decided. A writer that does not see the index
-/// has shown itself in its slot's word before it looked, so it is seen here.
-fn waitForWriters(session: *Session) void {
-    const region = session.region;
+/// A writer that does not see the index has shown itself in its slot's word before it looked, so it
+/// is seen here and waited for.
+fn awaitWriters(session: *Session) void {
+    if (sync.mutated(.build_without_wait)) return;
     sync.everywhereFence();
-    for (region.slots, 0..) |*slot, i| {
-        if (i == session.slot_index) continue;
-        const first = slot.word.load(.acquire);
-        var wait: waiting.Wait = .{};
-        while (slot.word.load(.acquire) == first) {
-            const word = ring.SlotWord.from(first);
-            const reference: ring.SlotReference = .{ .slot = @intCast(i), .word = first };
-            switch (word.state) {
-                .idle, .draining, .kicked, _ => break,
-                .installing, .sequencing => wait.writer(region, .{ .unknown = reference }),
-                .sequenced => {
-                    const position = slot.end.load(.acquire);
-                    switch (ring.decisionAt(region, position)) {
-                        .undecided, .not_yet => wait.cell(region, position),
-                        .lapped, .skipped, .committed => break,
-                    }
-                },
-            }
-        }
-    }
+    gate.awaitWriters(session);
 }
 
 /// False if there are no more rows.
@@ -138,7 +117,7 @@ fn enterSome(
 /// Takes every entry out of an index that nobody keeps from now on.
 fn empty(session: *Session, index: *const Index) Error!void {
     const region = session.region;
-    waitForWriters(session);
+    awaitWriters(session);
     const ordered: ordered_index.OrderedIndex = .at(region, index.root);
     const entries: index_entry.Entries = .{
         .region = region,
@@ -195,8 +174,8 @@ fn hasNull(index: *const Index, row: @import("row.zig").RowRef) bool {
 pub fn recount(session: *Session) bool {
     const region = session.region;
     if (!needsRecount(region)) return true;
-    if (!gate.take(session)) return false;
-    defer gate.release(session);
+    const hold = gate.take(session) orelse return false;
+    defer hold.release();
     if (!integrity.rest(session)) return false;
     for (&region.control.catalogue.indexes) |*first| {
         var root = first.load(.acquire);

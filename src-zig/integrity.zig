@@ -62,8 +62,8 @@ pub fn verify(session: *Session, gpa: std.mem.Allocator) error{OutOfMemory}!Repo
     session.lock();
     defer session.unlock();
     const held = gate.take(session);
-    defer if (held) gate.release(session);
-    var report: Report = .{ .quiescent = held and rest(session) };
+    defer if (held) |hold| hold.release();
+    var report: Report = .{ .quiescent = held != null and rest(session) };
     errdefer report.deinit(gpa);
     var marks = try Marks.init(region, gpa);
     defer marks.deinit(gpa);

@@ -90,7 +90,8 @@ pub const OpenTransaction = struct {
     conflict: Conflict = .none,
     /// A view of region memory was handed out: the pin must not be taken away.
     has_views: bool = false,
-    holds_gate: bool = false,
+    /// The gate, for one that is exclusive.
+    hold: ?gate.Hold = null,
 
     /// Begins on a session that nobody else uses until `commit` or `abort`.
     pub fn begin(
@@ -100,7 +101,9 @@ pub const OpenTransaction = struct {
     ) Error!*OpenTransaction {
         const self = try gpa.create(OpenTransaction);
         errdefer gpa.destroy(self);
-        const holds_gate = options.exclusive and gate.take(session);
+        const hold = if (options.exclusive) gate.take(session) else null;
+        // The snapshot comes after the last commit that the gate has not stopped.
+        if (hold != null and !sync.mutated(.gate_without_wait)) gate.awaitWriters(session);
         session.pin();
         const region = session.region;
         const snapshot = if (options.relaxed)
@@ -115,7 +118,7 @@ pub const OpenTransaction = struct {
             .snapshot = snapshot,
             .validated = snapshot,
             .buffer = .{},
-            .holds_gate = holds_gate,
+            .hold = hold,
         };
         self.leave();
         return self;
@@ -126,20 +129,20 @@ pub const OpenTransaction = struct {
         if (sync.mutated(.moving_snapshot)) {
             self.snapshot = reader.snapshotNow(self.session.region);
         }
-        if (self.holds_gate) gate.renew(self.session);
+        if (self.hold != null) gate.renew(self.session);
         if (self.has_views) return;
         if (!self.session.resumePin()) return error.SnapshotRevoked;
     }
 
     /// Ends an operation: what it returned is copied out, or `has_views` is set.
     pub fn leave(self: *OpenTransaction) void {
-        if (!self.has_views) self.session.rest();
+        if (!self.has_views or sync.mutated(.views_at_rest)) self.session.rest();
     }
 
     /// Ends the transaction and frees it. Its session is idle and unpinned then.
     pub fn destroy(self: *OpenTransaction) void {
         for (self.tickets.items) |held| ticket.release(self.session.region, held);
-        if (self.holds_gate) gate.release(self.session);
+        if (self.hold) |hold| hold.release();
         self.session.unpin();
         self.tickets.deinit(self.gpa);
         self.reads.deinit(self.gpa);
@@ -308,9 +311,22 @@ pub const OpenTransaction = struct {
         if (self.reads.items.len > 0 or self.predicates.items.len > 0) return;
         if (self.buffer.entries.items.len > 0 or self.has_views) return;
         // Nothing was read yet: what the one before us committed is worth seeing.
+        if (sync.mutated(.ticket_without_snapshot)) return;
         self.session.pin();
         self.snapshot = reader.snapshotNow(self.session.region);
         self.validated = self.snapshot;
+    }
+
+    /// A place among the writes to come back to.
+    pub fn savepoint(self: *const OpenTransaction) usize {
+        return self.buffer.savepoint();
+    }
+
+    /// Takes back what was written since `savepoint` gave `place`. What was read stays in the list:
+    /// the program has seen it, and may act on it.
+    pub fn rollbackTo(self: *OpenTransaction, place: usize) void {
+        if (sync.mutated(.rollback_forgets_reads)) self.reads.clearRetainingCapacity();
+        self.buffer.rollbackTo(place);
     }
 
     pub const CommitResult = union(enum) { committed: Position, conflict, unique_violation };
@@ -381,10 +397,12 @@ pub const OpenTransaction = struct {
         writes: []const transaction.Write,
     ) (Error || error{Kicked})!CommitResult {
         const session = self.session;
-        if (!self.holds_gate) statement.admit(session, .pinned);
+        // Once the gate is taken away, somebody else may have it.
+        const gate_word = if (self.hold) |hold| hold.word else 0;
+        statement.admit(session, .pinned, gate_word);
         try statement.reserve(session, writes, .pinned);
         var installer: transaction.Installer = .beginPinned(session, .installing);
-        if (!self.holds_gate and statement.mustWait(session)) {
+        if (statement.mustWait(session, gate_word)) {
             installer.abort();
             return error.Kicked;
         }

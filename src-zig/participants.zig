@@ -180,7 +180,7 @@ pub const Participant = struct {
     /// Both or none. The lock file first, everywhere, so that two who want an entry meet there.
     fn lockBytes(self: *const Participant, index: u32) bool {
         const byte = byte_first + @as(u64, index);
-        if (!ByteLock.tryLock(self.lock_fd, byte)) return false;
+        if (!ByteLock.tryLock(self.lock_fd, byte)) return sync.mutated(.recovery_of_the_living);
         if (ByteLock.tryLock(self.region_fd, byte)) return true;
         // Its owner is about to die: the kernel closes one descriptor after the other.
         ByteLock.unlock(self.lock_fd, byte);

@@ -49,10 +49,10 @@ fn writeLocked(session: *Session, one: *const Write) Error!Result {
 }
 
 fn attempt(session: *Session, one: *const Write) Error!Result {
-    admit(session, .unpinned);
+    admit(session, .unpinned, 0);
     try session.reserveLog(4 + table_indexes.of(one.table).len);
     var installer: transaction.Installer = .begin(session, .sequencing);
-    if (mustWait(session)) return standBack(&installer);
+    if (mustWait(session, 0)) return standBack(&installer);
     const outcome = installer.install(one) catch |err| {
         installer.abort();
         return err;
@@ -69,10 +69,12 @@ fn attempt(session: *Session, one: *const Write) Error!Result {
     };
 }
 
-/// True if somebody holds the gate. Asked once more after the transaction shows in its slot:
-/// whoever takes the gate then waits for it, or it sees the gate here.
-pub inline fn mustWait(session: *const Session) bool {
-    return session.region.control.shared.gate.load(.acquire) != 0;
+/// True if somebody holds the gate; `mine` is the caller's own word for it, or 0. Asked once more
+/// after the transaction shows in its slot: whoever takes the gate then waits for it, or it sees
+/// the gate here.
+pub inline fn mustWait(session: *const Session, mine: u64) bool {
+    const word = session.region.control.shared.gate.load(.acquire);
+    return word != 0 and word != mine;
 }
 
 /// Ends an attempt that has done nothing yet; the next one waits at the gate.
@@ -145,10 +147,10 @@ pub fn before(_: void, a: Write, b: Write) bool {
 }
 
 fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
-    admit(session, .unpinned);
+    admit(session, .unpinned, 0);
     try reserve(session, writes, .unpinned);
     var installer: transaction.Installer = .begin(session, .installing);
-    if (mustWait(session)) {
+    if (mustWait(session, 0)) {
         _ = standBack(&installer);
         return .{ .outcome = .kicked };
     }
@@ -229,10 +231,12 @@ fn newRows(session: *Session, writes: []const Write, pinned: Pinned) u64 {
     return count;
 }
 
-/// Waits before anything is held: at the gate, and while the ring is nearly full.
-pub fn admit(session: *Session, pinned: Pinned) void {
+/// Waits before anything is held: at the gate, unless its word is `mine`, and while the ring is
+/// nearly full.
+pub fn admit(session: *Session, pinned: Pinned, mine: u64) void {
     const region = session.region;
-    if (region.control.shared.gate.load(.monotonic) != 0) gate.pass(region);
+    const word = region.control.shared.gate.load(.monotonic);
+    if (word != 0 and word != mine) gate.pass(region);
     if (!ring.isCrowded(region)) return;
     if (pinned == .unpinned) session.pin();
     defer if (pinned == .unpinned) session.unpin();

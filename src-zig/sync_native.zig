@@ -313,6 +313,18 @@ pub const Mutation = enum {
     no_recheck,
     moving_snapshot,
     dirty_read,
+    gate_without_wait,
+    ticket_without_snapshot,
+    ticket_released_twice,
+    blind_resume,
+    blind_revoke,
+    views_at_rest,
+    rollback_forgets_reads,
+    recovery_of_the_living,
+    shared_orphan,
+    build_without_wait,
+    no_unique_check,
+    keys_of_another_base,
 };
 
 const mutation = @field(Mutation, @import("build_options").mutation);

@@ -13,7 +13,7 @@ const limits = @import("limits.zig");
 const region_module = @import("region.zig");
 const Region = region_module.Region;
 
-pub const lease_ns = 20 * std.time.ns_per_ms;
+pub const lease_ns = if (sync.sim) 2 * std.time.ns_per_ms else 20 * std.time.ns_per_ms;
 
 const Word = packed struct(u64) { serving: u32, next: u32 };
 
@@ -48,13 +48,28 @@ pub fn take(region: *const Region, index: u32) Ticket {
     }
 }
 
+/// Whether it is still this ticket's turn.
+pub fn isServed(region: *const Region, ticket: Ticket) bool {
+    const word: Word = @bitCast(region.tickets[ticket.index].load(.acquire));
+    return word.serving == ticket.number;
+}
+
+/// Tickets that were taken and neither given back nor passed over. Negative if the queue has served
+/// more than came, which must not be.
+pub fn waitingAt(region: *const Region, index: u32) i32 {
+    const word: Word = @bitCast(region.tickets[index].load(.acquire));
+    return @bitCast(word.next -% word.serving);
+}
+
 /// Lets the next one in.
 pub fn release(region: *const Region, ticket: Ticket) void {
     const shared = &region.tickets[ticket.index];
     while (true) {
         const raw = shared.load(.acquire);
         var word: Word = @bitCast(raw);
-        if (word.serving != ticket.number) return; // somebody moved it on
+        if (word.serving != ticket.number) { // somebody moved it on
+            if (!sync.mutated(.ticket_released_twice)) return;
+        }
         word.serving +%= 1;
         if (shared.cas(raw, @bitCast(word), .acq_rel, .monotonic) == null) return;
     }

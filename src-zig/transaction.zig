@@ -325,7 +325,12 @@ pub const Installer = struct {
         const table: u8 = @intCast(write.table.id);
         const pool = try session.allocator.pool(.of(.version, table, granules));
         if (installer.prepared) |prepared| {
-            const same_indexes = installer.indexes.mask == concerned;
+            // An image that was made from another base may have other keys.
+            const same_keys = concerned == 0 or switch (write.operation) {
+                .update, .apply => sync.mutated(.keys_of_another_base),
+                .insert, .upsert, .delete, .remove => true,
+            };
+            const same_indexes = installer.indexes.mask == concerned and same_keys;
             if (prepared.pool == pool and prepared.entry.kind == kind and same_indexes) return;
             installer.discardVersion();
         }

@@ -206,7 +206,7 @@ pub fn abort(connection: *Connection, number: u32) Error!void {
 /// Marks a place in the transaction. Returns its number, which is at least 1.
 pub fn savepoint(connection: *Connection, number: u32) Error!u32 {
     const open = try connection.transactions.find(connection, number);
-    try open.savepoints.append(gpa, open.inner.buffer.savepoint());
+    try open.savepoints.append(gpa, open.inner.savepoint());
     return @intCast(open.savepoints.items.len);
 }
 
@@ -218,7 +218,7 @@ pub fn rollbackTo(connection: *Connection, number: u32, place: u32) Error!void {
         return error.BadArgument;
     }
     connection.queries.closeOf(connection, number);
-    open.inner.buffer.rollbackTo(open.savepoints.items[place - 1]);
+    open.inner.rollbackTo(open.savepoints.items[place - 1]);
     open.savepoints.shrinkRetainingCapacity(place);
 }
 

@@ -11,12 +11,8 @@ const ring = engine.commit_ring;
 const statement = engine.statement;
 const vacuum = engine.vacuum;
 const Session = engine.session.Session;
-const OpenTransaction = engine.open_transaction.OpenTransaction;
 const RowRef = engine.row.RowRef;
 const Key = engine.pk_map.Key;
-
-/// How often a transaction of several statements is tried before it counts as given up.
-const attempts_max = 2;
 
 pub fn insert(key: u8, value: i64) void {
     noteWrite(.insert, .insert, key, value);
@@ -51,6 +47,7 @@ fn noteWrite(
         .done => .done,
         .duplicate_key => .duplicate_key,
         .not_found => .not_found,
+        .unique_violation => .unique_violation,
         else => |outcome| scheduler.fail("a write answers {t}", .{outcome}),
     };
     noted.position = result.position;
@@ -71,14 +68,15 @@ pub fn write(
 }
 
 /// A write with the memory that it points to.
-const Line = struct {
+pub const Line = struct {
     write: engine.transaction.Write,
     cell: [8]u8,
     payload: [16]u8 align(8),
     expressions: [1]engine.row_merge.Expression,
 
-    fn init(line: *Line, operation: engine.transaction.Operation, key: u8, value: i64) void {
-        const columns = &fixture.table.columns;
+    pub fn init(line: *Line, operation: engine.transaction.Operation, key: u8, value: i64) void {
+        const table = fixture.tableHere();
+        const columns = &table.columns;
         std.mem.writeInt(u64, &line.cell, key, .little);
         std.mem.writeInt(u64, line.payload[columns[0].offset..][0..8], key, .little);
         std.mem.writeInt(i64, line.payload[columns[1].offset..][0..8], value, .little);
@@ -88,7 +86,7 @@ const Line = struct {
             .operand = @bitCast(value),
         };
         line.write = .{
-            .table = &fixture.table,
+            .table = table,
             .operation = operation,
             .key = .of(0, &line.cell),
             .image = .{ .payload = &line.payload, .null_mask = 0, .version = 0, .size = 16 },
@@ -113,73 +111,7 @@ pub fn transfer(from: u8, amount: i64) void {
     history.end(noted);
 }
 
-/// A transaction that looks at rows and then writes one.
-pub const Decision = struct {
-    /// Rows that it reads, one by one.
-    reads: []const u8 = &.{},
-    /// It reads the whole table by a scan as well.
-    scans: bool = false,
-    key: u8,
-    value: i64,
-};
-
-/// Reads, then stores into one row a number that depends on what was read. Tried again on a
-/// conflict, and then given up.
-pub fn decide(decision: Decision) void {
-    const noted = history.begin(.decide, decision.key, decision.value);
-    noted.answer = .conflict;
-    for (0..attempts_max) |_| {
-        if (attempt(decision, noted) catch |err| {
-            scheduler.fail("a transaction fails with {t}", .{err});
-        }) |position| {
-            noted.answer = .done;
-            noted.position = position;
-            break;
-        }
-    }
-    history.end(noted);
-}
-
-/// Returns the position, or null on a conflict.
-fn attempt(decision: Decision, noted: *history.Operation) !?u64 {
-    const open: *OpenTransaction = try .begin(fixture.current(), fixture.allocator(), .{});
-    defer open.destroy();
-    noted.seen = @splat(null);
-    noted.reads = 0;
-    if (decision.scans) {
-        try open.enter();
-        var rows = open.scan(&fixture.table, null);
-        while (try rows.next()) |row| noteRow(noted, row);
-        try open.notePredicate(.{
-            .table = &fixture.table,
-            .filter = .{ .predicates = &.{}, .never = false },
-            .columns = fixture.table.allColumns(),
-        });
-        noted.reads = history.reads_all;
-        open.leave();
-    }
-    for (decision.reads) |key| {
-        try open.enter();
-        var cell: [8]u8 = undefined;
-        if (try open.get(&fixture.table, keyOf(key, &cell))) |row| noteRow(noted, row);
-        noted.reads |= @as(u8, 1) << @intCast(key);
-        open.leave();
-    }
-    var sum = decision.value;
-    for (noted.seen) |value| sum += value orelse 0;
-    try open.enter();
-    var line: Line = undefined;
-    line.init(.upsert, decision.key, sum);
-    if (try open.write(&line.write) != .done) scheduler.fail("an upsert is refused", .{});
-    open.leave();
-    return switch (try open.commit()) {
-        .committed => |position| position,
-        .conflict => null,
-        .unique_violation => scheduler.fail("a transaction violates a unique index", .{}),
-    };
-}
-
-fn noteRow(noted: *history.Operation, row: RowRef) void {
+pub fn noteRow(noted: *history.Operation, row: RowRef) void {
     const pair = numbers(row);
     if (pair.key >= history.keys_max) scheduler.fail("a row has key {d}", .{pair.key});
     const value = &noted.seen[@intCast(pair.key)];
@@ -210,55 +142,39 @@ pub fn snapshot() void {
     history.end(noted);
 }
 
-/// Reads all rows in a transaction that only reads, each in an operation of its own.
-pub fn look() void {
-    const noted = history.begin(.snapshot, 0, 0);
-    lookAround(noted) catch |err| scheduler.fail("a transaction fails with {t}", .{err});
-    history.end(noted);
-}
-
-fn lookAround(noted: *history.Operation) !void {
-    const options: engine.open_transaction.Options = .{ .read_only = true };
-    const open: *OpenTransaction = try .begin(fixture.current(), fixture.allocator(), options);
-    defer open.destroy();
-    for (&noted.seen, 0..) |*value, key| {
-        try open.enter();
-        var cell: [8]u8 = undefined;
-        const row = try open.get(&fixture.table, keyOf(@intCast(key), &cell));
-        value.* = if (row) |found| numbers(found).value else null;
-        open.leave();
-    }
-}
-
 /// Reads all rows as of one moment, by a scan.
 pub fn scan() void {
     const noted = history.begin(.snapshot, 0, 0);
     const session = fixture.current();
     session.pin();
     const at = reader.snapshotNow(&fixture.region);
-    var rows: reader.Scan = .init(&fixture.region, &fixture.table, .{ .snapshot = at });
-    while (rows.next() catch |err| scheduler.fail("a scan fails with {t}", .{err})) |row| {
-        noteRow(noted, row);
-    }
+    scanRows(noted, .{ .snapshot = at });
     session.unpin();
     history.end(noted);
 }
 
+fn scanRows(noted: *history.Operation, view: reader.View) void {
+    var rows: reader.Scan = .init(&fixture.region, fixture.tableHere(), view);
+    while (rows.next() catch |err| scheduler.fail("a scan fails with {t}", .{err})) |row| {
+        noteRow(noted, row);
+    }
+}
+
 pub fn read(key: u8, view: reader.View) history.Value {
     var cell: [8]u8 = undefined;
-    const found = reader.find(&fixture.region, &fixture.table, keyOf(key, &cell), view);
+    const found = reader.find(&fixture.region, fixture.tableHere(), keyOf(key, &cell), view);
     const row = found catch |err| scheduler.fail("a read fails with {t}", .{err});
     const pair = numbers(row orelse return null);
     if (pair.key != key) scheduler.fail("asked for key {d}, got key {d}", .{ key, pair.key });
     return pair.value;
 }
 
-fn keyOf(key: u8, cell: *[8]u8) Key {
+pub fn keyOf(key: u8, cell: *[8]u8) Key {
     std.mem.writeInt(u64, cell, key, .little);
     return .of(0, cell);
 }
 
-fn numbers(row: RowRef) struct { key: u64, value: i64 } {
+pub fn numbers(row: RowRef) struct { key: u64, value: i64 } {
     var copy: [2]u64 = undefined;
     sync.copyOut(@ptrCast(&copy), row.payload, 16);
     return .{ .key = copy[0], .value = @bitCast(copy[1]) };
@@ -280,17 +196,33 @@ pub fn indexScan(descending: bool) void {
     const session = fixture.current();
     session.pin();
     const view: reader.View = .{ .snapshot = reader.snapshotNow(&fixture.region) };
-    const index = &fixture.indexes.current()[0];
-    const access: engine.index_scan.Access = .{ .descending = descending };
-    var rows: engine.index_scan.Scan = .init(&fixture.region, &fixture.table, index, view, access);
-    while (rows.next() catch |err| scheduler.fail("a scan fails with {t}", .{err})) |row| {
-        noteRow(noted, row);
+    const table = fixture.tableHere();
+    const list = engine.table_indexes.of(table);
+    if (list.len == 0 or !list[0].serves(&fixture.region, view.snapshot)) {
+        // Not there yet, or younger than the snapshot.
+        scanRows(noted, view);
+    } else {
+        scanIndex(noted, &list[0], view, descending);
     }
     session.unpin();
     history.end(noted);
 }
 
-/// One round of what a maintenance thread does.
+fn scanIndex(
+    noted: *history.Operation,
+    index: *const engine.table_indexes.Index,
+    view: reader.View,
+    descending: bool,
+) void {
+    const table = fixture.tableHere();
+    const access: engine.index_scan.Access = .{ .descending = descending };
+    var rows: engine.index_scan.Scan = .init(&fixture.region, table, index, view, access);
+    while (rows.next() catch |err| scheduler.fail("a scan fails with {t}", .{err})) |row| {
+        noteRow(noted, row);
+    }
+}
+
+/// Drains the ring, moves the horizon, and frees what the fiber's own log names.
 pub fn maintain() void {
     const session = fixture.current();
     session.pin();
@@ -309,6 +241,46 @@ pub fn reopen() void {
     fixture.sessions[fiber] = null;
     fixture.sessions[fiber] = fixture.open(fiber) catch |err| {
         scheduler.fail("a session cannot be opened: {t}", .{err});
+    };
+}
+
+/// Gives the fiber's slot back. What its log holds is left to others.
+pub fn leave() void {
+    const fiber = scheduler.self();
+    fixture.sessions[fiber].?.close();
+    fixture.sessions[fiber] = null;
+}
+
+/// A whole round of a maintenance thread: as in `Engine.round`.
+pub fn round() void {
+    const region = &fixture.region;
+    const session = fixture.current();
+    recover();
+    const target = region.control.next.word.load(.acquire);
+    var wait: engine.waiting.Wait = .{};
+    session.pin();
+    while (ring.drainedPosition(region) < target) wait.drain(region);
+    session.unpin();
+    vacuum.advanceHorizon(region);
+    const claim = fixture.claimOf(scheduler.self());
+    const some = vacuum.drainOrphans(region, fixture.allocator(), claim);
+    session.pin();
+    _ = vacuum.drainResting(session, std.math.maxInt(u32));
+    session.unpin();
+    const next = region.control.next.word.load(.acquire);
+    if (some and ring.drainedPosition(region) == next) vacuum.burnPosition(region);
+}
+
+/// Takes away the pin of the oldest snapshot in which nothing runs.
+pub fn revoke() void {
+    _ = vacuum.revokeOldest(&fixture.region, fixture.current().slot_index);
+}
+
+/// Adds an index to the table while others write, and enters the rows.
+pub fn buildIndex() void {
+    fixture.addIndex(.plain, .building);
+    engine.index_build.complete(fixture.current(), fixture.tableHere()) catch |err| {
+        scheduler.fail("an index cannot be built: {t}", .{err});
     };
 }
 

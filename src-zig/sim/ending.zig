@@ -29,6 +29,7 @@ pub fn check() void {
     for (&final, 0..) |*value, key| value.* = actions.read(@intCast(key), .latest);
     session.unpin();
     checkChains();
+    checkTurns();
     checkIndexes(final);
     checkBlocks();
     history.check(final);
@@ -43,6 +44,7 @@ fn settle() void {
     scheduler.setProcess(fixture.janitor);
     const session = fixture.attach(fixture.janitor);
     _ = fixture.participants[fixture.janitor].recoverDead(fixture.recovery);
+    finishBuild(session);
     var rounds: u32 = 0;
     while (true) : (rounds += 1) {
         session.pin();
@@ -62,7 +64,7 @@ fn settle() void {
     for (fixture.sessions[0..fixture.sessions_count], 0..) |open, i| {
         if (scheduler.died(@intCast(i))) continue;
         scheduler.setProcess(@intCast(i));
-        open.?.close();
+        if (open) |session_left| session_left.close();
         fixture.participants[i].detach(false);
     }
     scheduler.setProcess(fixture.janitor);
@@ -74,11 +76,26 @@ fn settle() void {
     }
 }
 
+/// Whoever declares the table next builds an index that its builder has left behind.
+fn finishBuild(session: *Session) void {
+    if (fixture.region.control.catalogue.indexes[0].raw == 0) return;
+    engine.table_indexes.announce(&fixture.region);
+    for (engine.table_indexes.of(fixture.tableHere())) |*index| {
+        if (index.phase(&fixture.region) == .ready) continue;
+        engine.index_build.complete(session, fixture.tableHere()) catch |err| {
+            scheduler.fail("an index cannot be built: {t}", .{err});
+        };
+    }
+}
+
 /// Drains the logs of the living and of the orphans. True if all are empty.
 fn drainLogs(mine: *Session) bool {
     var empty = drainLog(mine);
     for (fixture.sessions[0..fixture.sessions_count], 0..) |open, i| {
-        if (!scheduler.died(@intCast(i)) and !drainLog(open.?)) empty = false;
+        if (scheduler.died(@intCast(i))) continue;
+        if (open) |session| if (!drainLog(session)) {
+            empty = false;
+        };
     }
     for (0..limits.slot_count) |i| {
         const slot: u32 = @intCast(i);
@@ -117,6 +134,21 @@ fn checkChains() void {
             if (version.row.raw != at) scheduler.fail("a version is of another row", .{});
             at = link.node;
         }
+    }
+}
+
+/// After `settle`: nobody of the living has left the gate closed, and no queue has served more than
+/// came.
+fn checkTurns() void {
+    const gate = fixture.region.control.shared.gate.raw;
+    var dead = false;
+    for (0..fixture.sessions_count) |i| {
+        if (scheduler.died(@intCast(i))) dead = true;
+    }
+    if (gate != 0 and !dead) scheduler.fail("the gate is left closed", .{});
+    for (0..limits.ticket_count) |index| {
+        if (engine.ticket.waitingAt(&fixture.region, @intCast(index)) >= 0) continue;
+        scheduler.fail("a queue has served more than came", .{});
     }
 }
 

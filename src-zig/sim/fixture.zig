@@ -27,11 +27,13 @@ pub const Options = struct {
     rows: history.State = @splat(null),
     /// Leave each session so few free blocks of a kind that every block is soon used again.
     scarce: bool = false,
-    /// The table has an index on its number.
-    indexed: bool = false,
+    /// The index on the number of the row.
+    index: Index = .none,
     /// Report uses of freed blocks. Off for readers that are allowed to look at them.
     watch_freed: bool = true,
 };
+
+pub const Index = enum { none, plain, unique };
 
 pub const region_size = 96 * 1024;
 /// The process that cleans up at the end.
@@ -43,8 +45,11 @@ var bytes: [region_size]u8 align(4096) = undefined;
 var heap_bytes: [1 << 20]u8 align(16) = undefined;
 var heap: std.heap.FixedBufferAllocator = .init(&heap_bytes);
 pub var region: engine.region.Region = undefined;
-pub var table: TableInfo = undefined;
-pub var indexes: engine.table_indexes.TableIndexes = undefined;
+/// The table, as the process of each fiber and, at the end, the janitor know it, and its indexes.
+var tables: [scheduler.fibers_max + 1]TableInfo = undefined;
+var indexes: [scheduler.fibers_max + 1]engine.table_indexes.TableIndexes = undefined;
+/// When the run began, on the simulated clock.
+pub var started_ns: u64 = 0;
 pub var participants: [limits.process_count + 1]Participant = undefined;
 /// Null while a fiber has given its session back.
 pub var sessions: [scheduler.fibers_max]?*Session = @splat(null);
@@ -61,13 +66,10 @@ pub fn reset(options: Options) void {
         .buckets_log2 = options.buckets_log2,
     }, .{}) catch unreachable;
     region = .init(&bytes);
-    table = TableInfo.init(0, "t", &.{
-        .init("id", .int64, 0, .{ .primary = true }),
-        .init("n", .int64, 0, .{}),
-    }) catch unreachable;
-    if (options.indexed) addIndex();
     sessions = @splat(null);
     sessions_count = options.sessions;
+    makeTables();
+    if (options.index != .none) addIndex(options.index, .ready);
     for (0..options.sessions) |i| sessions[i] = attach(@intCast(i));
     history.reset();
     history.setInitial(options.rows);
@@ -78,6 +80,25 @@ pub fn reset(options: Options) void {
     ripen();
     if (options.scarce) for (sessions[0..sessions_count]) |session| leaveFew(session.?);
     scheduler.setProcess(scheduler.process_outside);
+    started_ns = sync.nowNs();
+}
+
+fn makeTables() void {
+    for (&tables, &indexes, 0..) |*table, *list, i| {
+        if (i >= sessions_count and i < scheduler.fibers_max) continue;
+        table.* = TableInfo.init(0, "t", &.{
+            .init("id", .int64, 0, .{ .primary = true }),
+            .init("n", .int64, 0, .{}),
+        }) catch unreachable;
+        list.* = .init(&region, table);
+        table.indexes = list;
+    }
+}
+
+/// The table as the process that runs knows it.
+pub fn tableHere() *const TableInfo {
+    const process = scheduler.currentProcess();
+    return &tables[if (process < sessions_count) process else scheduler.fibers_max];
 }
 
 /// Drains the ring and moves the horizon, so that what was superseded so far may be freed.
@@ -89,16 +110,15 @@ pub fn ripen() void {
     engine.vacuum.advanceHorizon(&region);
 }
 
-/// An index on the number of the row, which all processes know already.
-fn addIndex() void {
+/// Adds an index on the number of the row. Processes find it when they look.
+pub fn addIndex(kind: Index, phase: engine.ordered_index.Root.Phase) void {
+    assert(kind != .none);
     _ = engine.table_indexes.add(&region, 0, .{
-        .keys = .of(&table, &.{1}),
-        .unique = false,
-        .phase = .ready,
-    }) catch unreachable;
-    indexes = .init(&region, &table);
-    table.indexes = &indexes;
-    _ = indexes.current();
+        .keys = .of(&tables[0], &.{1}),
+        .unique = kind == .unique,
+        .phase = phase,
+    }) catch |err| scheduler.fail("an index cannot be added: {t}", .{err});
+    engine.table_indexes.announce(&region);
 }
 
 /// Sets all but one free block of each of a session's pools of rows aside. The others come back

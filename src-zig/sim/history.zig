@@ -22,7 +22,7 @@ pub const State = [keys_max]Value;
 pub const Kind = enum { insert, upsert, update, delete, add, get, snapshot, transfer, decide };
 
 /// What an operation answered, as far as the model predicts it.
-pub const Answer = enum { done, duplicate_key, not_found, conflict };
+pub const Answer = enum { done, duplicate_key, not_found, unique_violation, conflict, given_up };
 
 pub const Operation = struct {
     fiber: u8,
@@ -56,6 +56,8 @@ var operations: [operations_max]Operation = undefined;
 var count: usize = 0;
 var initial: State = @splat(null);
 var clock: u32 = 0;
+/// No two rows may have the same value.
+pub var unique = false;
 
 pub fn reset() void {
     count = 0;
@@ -162,10 +164,13 @@ const Search = struct {
         var next = state;
         const here = state[operation.key];
         const pending = operation.returned == Operation.never;
+        if (operation.answer == .given_up) return next;
         const answer: Answer = switch (operation.kind) {
-            .insert => if (here != null) .duplicate_key else .done,
-            .update, .delete, .add => if (here == null) .not_found else .done,
-            .upsert, .get, .snapshot, .transfer => .done,
+            .insert => if (here != null) .duplicate_key else refusal(operation, state),
+            .update, .add => if (here == null) .not_found else refusal(operation, state),
+            .delete => if (here == null) .not_found else .done,
+            .upsert => refusal(operation, state),
+            .get, .snapshot, .transfer => .done,
             // A transaction may be given up at any time; then it has done nothing.
             .decide => if (pending) .done else operation.answer,
         };
@@ -196,6 +201,17 @@ const Search = struct {
         return next;
     }
 };
+
+/// What a unique index has to say about a write.
+fn refusal(operation: *const Operation, state: State) Answer {
+    if (!unique) return .done;
+    const here = state[operation.key] orelse 0;
+    const value = operation.value + if (operation.kind == .add) here else 0;
+    for (state, 0..) |other, key| {
+        if (key != operation.key and other == value) return .unique_violation;
+    }
+    return .done;
+}
 
 fn describe(text: []u8, final: State) []const u8 {
     var writer: std.Io.Writer = .fixed(text);

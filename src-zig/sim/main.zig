@@ -30,7 +30,14 @@ const kernels = @import("kernels/stack.zig").kernels ++
     @import("kernels/row.zig").kernels ++
     @import("kernels/heap.zig").kernels ++
     @import("kernels/isolation.zig").kernels ++
+    @import("kernels/savepoint.zig").kernels ++
+    @import("kernels/gate.zig").kernels ++
+    @import("kernels/ticket.zig").kernels ++
+    @import("kernels/revocation.zig").kernels ++
     @import("kernels/index.zig").kernels ++
+    @import("kernels/unique.zig").kernels ++
+    @import("kernels/build.zig").kernels ++
+    @import("kernels/maintenance.zig").kernels ++
     @import("kernels/death.zig").kernels;
 
 pub const panic = std.debug.FullPanic(scheduler.onPanic);

@@ -3,6 +3,7 @@
 const std = @import("std");
 const sync = @import("sync");
 const actions = @import("actions.zig");
+const decisions = @import("decisions.zig");
 const ending = @import("ending.zig");
 const fixture = @import("fixture.zig");
 const history = @import("history.zig");
@@ -23,19 +24,29 @@ pub const Step = union(enum) {
     transfer: KeyValue,
     delete: u8,
     /// A transaction of several statements.
-    decide: actions.Decision,
+    decide: decisions.Decision,
     get: u8,
     snapshot,
     /// A transaction that reads all rows.
     look,
+    /// The same by views of the rows, which it reads at its end.
+    look_by_views,
     scan,
     heap_scan,
     /// Like `scan`, by the index, upwards or downwards.
     index_scan: bool,
     /// A round of draining, horizon and vacuum.
     maintain,
+    /// A whole round of a maintenance thread.
+    round,
+    /// Takes away the pin of the oldest snapshot in which nothing runs.
+    revoke,
     /// Closes the fiber's session and opens another one.
     reopen,
+    /// Closes the fiber's session for good.
+    leave,
+    /// Adds an index and enters the rows that are there.
+    build_index,
     /// Recovers every process that is dead now.
     recover,
 };
@@ -59,7 +70,7 @@ pub const Scenario = struct {
     before: []const Earlier = &.{},
     cells_log2: u6 = 3,
     buckets_log2: u6 = 0,
-    indexed: bool = false,
+    index: fixture.Index = .none,
     watch_freed: bool = true,
     scarce: bool = false,
     plans: []const Plan,
@@ -77,6 +88,7 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
         };
 
         fn init() void {
+            history.unique = scenario.index == .unique;
             var rows: history.State = @splat(null);
             for (scenario.rows, 0..) |value, key| rows[key] = value;
             fixture.reset(.{
@@ -84,7 +96,7 @@ pub fn kernel(comptime scenario: Scenario) Kernel {
                 .buckets_log2 = scenario.buckets_log2,
                 .sessions = scenario.fibers.len,
                 .rows = rows,
-                .indexed = scenario.indexed,
+                .index = scenario.index,
                 .watch_freed = scenario.watch_freed,
                 .scarce = scenario.scarce,
             });
@@ -124,15 +136,20 @@ fn perform(step: Step) void {
         .add => |it| actions.add(it[0], it[1]),
         .transfer => |it| actions.transfer(it[0], it[1]),
         .delete => |key| actions.delete(key),
-        .decide => |decision| actions.decide(decision),
+        .decide => |decision| decisions.decide(decision),
         .get => |key| actions.get(key),
         .snapshot => actions.snapshot(),
-        .look => actions.look(),
+        .look => decisions.look(),
+        .look_by_views => decisions.lookByViews(),
         .scan => actions.scan(),
         .heap_scan => actions.heapScan(),
         .index_scan => |descending| actions.indexScan(descending),
         .maintain => actions.maintain(),
+        .round => actions.round(),
+        .revoke => actions.revoke(),
         .reopen => actions.reopen(),
+        .leave => actions.leave(),
+        .build_index => actions.buildIndex(),
         .recover => actions.recover(),
     }
 }
@@ -196,4 +213,12 @@ pub const seeded: []const Plan = &.{
     .{ .strategy = .priority, .runs_max = 10_000, .depth = 4 },
     .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
     .{ .strategy = .random, .runs_max = 50, .victims = &.{.{ .fiber = 0 }} },
+};
+
+/// Fewer of them.
+pub const seeded_few: []const Plan = &.{
+    .{ .strategy = .random, .runs_max = 5_000 },
+    .{ .strategy = .priority, .runs_max = 5_000, .depth = 4 },
+    .{ .strategy = .random, .runs_max = 3_000, .store_buffers = true },
+    .{ .strategy = .random, .runs_max = 10, .victims = &.{.{ .fiber = 0 }} },
 };

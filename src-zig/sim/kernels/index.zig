@@ -51,7 +51,7 @@ fn recovery(
         .name = name,
         .about = about,
         .rows = rows,
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{ .{ .steps = steps }, .{ .steps = &.{.recover}, .after = 0 } },
         .plans = deaths,
     });
@@ -61,7 +61,7 @@ pub const kernels = [_]Kernel{
     kernel(.{
         .name = "index.insert",
         .about = "two rows with one number are inserted next to each other",
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{.{ .insert = .{ 0, 7 } }} },
             .{ .steps = &.{.{ .insert = .{ 1, 7 } }} },
@@ -72,7 +72,7 @@ pub const kernels = [_]Kernel{
         .name = "index.same_row",
         .about = "two writers want one entry of one row, and kick each other",
         .rows = &.{5},
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain } },
@@ -80,10 +80,25 @@ pub const kernels = [_]Kernel{
         .plans = pairs,
     }),
     kernel(.{
+        .name = "index.add",
+        .about = "two additions to one number: the entry is that of the sum",
+        .rows = &.{5},
+        .index = .plain,
+        .fibers = &.{
+            .{ .steps = &.{ .{ .add = .{ 0, 1 } }, .maintain } },
+            .{ .steps = &.{ .{ .add = .{ 0, 2 } }, .maintain } },
+        },
+        .plans = pairs,
+        .catches = &.{.{
+            .mutation = .keys_of_another_base,
+            .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
         .name = "index.back",
         .about = "a number goes from a to b and back while the entry of a is removed",
         .rows = &.{5},
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .maintain } },
@@ -100,7 +115,7 @@ pub const kernels = [_]Kernel{
         .name = "index.removers",
         .about = "two removers and a writer meet at one entry",
         .rows = &.{5},
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{ .{ .upsert = .{ 0, 7 } }, .maintain, .maintain } },
             .{ .steps = &.{
@@ -117,7 +132,7 @@ pub const kernels = [_]Kernel{
         .name = "index.two_removers",
         .about = "two logs name one old entry, and a writer wants it back",
         .rows = &.{5},
-        .indexed = true,
+        .index = .plain,
         .before = &.{
             .{ .fiber = 0, .step = .{ .upsert = .{ 0, 7 } } },
             .{ .fiber = 1, .step = .{ .upsert = .{ 0, 5 } } },
@@ -143,7 +158,7 @@ pub const kernels = [_]Kernel{
         .name = "index.scan",
         .about = "a scan by the index sees each row once while numbers move and entries go",
         .rows = &.{ 5, 6, 7 },
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{ .{ .upsert = .{ 0, 8 } }, .maintain, .{ .delete = 1 }, .maintain } },
             .{ .steps = &.{ .{ .index_scan = false }, .{ .index_scan = true } } },
@@ -158,7 +173,7 @@ pub const kernels = [_]Kernel{
         .name = "index.scan_old",
         .about = "a snapshot finds the old number while the row moves on and vacuum runs",
         .rows = &.{ 5, 6 },
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{
                 .{ .transfer = .{ 0, 1 } },
@@ -175,7 +190,7 @@ pub const kernels = [_]Kernel{
         .name = "index.churn",
         .about = "deletes, inserts and moves of one row by three, with vacuum in between",
         .rows = &.{5},
-        .indexed = true,
+        .index = .plain,
         .fibers = &.{
             .{ .steps = &.{ .{ .delete = 0 }, .maintain, .maintain } },
             .{ .steps = &.{ .{ .upsert = .{ 0, 5 } }, .maintain } },

@@ -1,0 +1,55 @@
+//! The gate: a transaction that has lost too often asks others not to start commits.
+//!
+//! While it holds the gate it cannot lose: the run fails if it does (`decisions.zig`). A holder that
+//! dies or stops keeps nobody waiting for longer than a lease, and then the others go on as if
+//! there were no gate.
+
+const Kernel = @import("../kernel.zig").Kernel;
+const Catch = @import("../kernel.zig").Catch;
+const scenario = @import("../scenario.zig");
+const kernel = scenario.kernel;
+
+const holder: scenario.Step = .{
+    .decide = .{ .exclusive = true, .reads = &.{ 0, 1 }, .key = 0, .value = 1 },
+};
+
+pub const kernels = [_]Kernel{
+    kernel(.{
+        .name = "gate.writer",
+        .about = "a transaction holds the gate while another writes what it has read",
+        .rows = &.{ 100, 200 },
+        .fibers = &.{
+            .{ .steps = &.{holder} },
+            .{ .steps = &.{ .{ .upsert = .{ 1, 5 } }, .{ .add = .{ 0, 2 } } } },
+        },
+        .plans = scenario.long,
+        .catches = &.{.{
+            .mutation = .gate_without_wait,
+            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
+        .name = "gate.two",
+        .about = "two want the gate, and both read what the other writes",
+        .rows = &.{ 100, 200 },
+        .fibers = &.{
+            .{ .steps = &.{holder} },
+            .{ .steps = &.{.{
+                .decide = .{ .exclusive = true, .reads = &.{ 0, 1 }, .key = 1, .value = 2 },
+            }} },
+        },
+        .plans = scenario.long,
+    }),
+    kernel(.{
+        .name = "gate.three",
+        .about = "one holds the gate, one writes, one goes over two rows and drains",
+        .rows = &.{ 100, 200 },
+        .cells_log2 = 2,
+        .fibers = &.{
+            .{ .steps = &.{holder} },
+            .{ .steps = &.{ .{ .add = .{ 0, 2 } }, .{ .upsert = .{ 1, 5 } } } },
+            .{ .steps = &.{ .{ .transfer = .{ 1, 3 } }, .round } },
+        },
+        .plans = scenario.seeded_few,
+    }),
+};
