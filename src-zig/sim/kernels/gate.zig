@@ -1,8 +1,8 @@
 //! The gate: a transaction that has lost too often asks others not to start commits.
 //!
-//! While it holds the gate it cannot lose: the run fails if it does (`decisions.zig`). A holder that
-//! dies or stops keeps nobody waiting for longer than a lease, and then the others go on as if
-//! there were no gate.
+//! While it holds the gate it cannot lose: the run fails if it does (`decisions.zig`). A holder
+//! that dies or stops keeps nobody waiting for longer than a lease, and then the others go on as
+//! if there were no gate.
 
 const Kernel = @import("../kernel.zig").Kernel;
 const Catch = @import("../kernel.zig").Catch;

@@ -1,6 +1,6 @@
-//! Whole rounds of maintenance beside committers: recovering the dead, draining the ring, moving the
-//! horizon, freeing what orphans left. Several processes may do it at once, and each may die in the
-//! middle.
+//! Whole rounds of maintenance beside committers: recovering the dead, draining the ring, moving
+//! the horizon, freeing what orphans left. Several processes may do it at once, and each may die in
+//! the middle.
 
 const Kernel = @import("../kernel.zig").Kernel;
 const Plan = @import("../kernel.zig").Plan;
