@@ -149,6 +149,7 @@ test {
         _ = @import("log_chain.zig");
         _ = @import("log_reader.zig");
         _ = @import("log_scan.zig");
+        _ = @import("log_test.zig");
         _ = @import("log_segment.zig");
         _ = @import("huge_pages.zig");
         _ = @import("log_writer.zig");

@@ -136,13 +136,14 @@ pub const LogReader = struct {
         };
         errdefer reader.close();
         reader.live = try liveSegments(gpa, listed, options.to);
-        reader.first = reader.firstNeeded(options.from) orelse {
-            reader.verdict = reader.withoutStart();
-            return reader;
-        };
         var walk: Walk = .{ .reader = &reader, .window = .{ .gpa = gpa, .files = files } };
         defer walk.window.deinit();
-        try walk.run();
+        if (reader.firstNeeded(options.from)) |first| {
+            reader.first = first;
+            try walk.run();
+        } else {
+            reader.verdict = try walk.judgeWithoutStart();
+        }
         return reader;
     }
 
@@ -191,24 +192,6 @@ pub const LogReader = struct {
     /// `Header.isBefore` may be removed.
     pub fn neededFor(reader: *const LogReader, position: u64) ?*const segment.Header {
         return &reader.live[reader.firstNeeded(position) orelse return null].header;
-    }
-
-    /// The verdict when there is no segment to start with.
-    fn withoutStart(reader: *LogReader) Verdict {
-        if (reader.refusal()) |damage| return .{ .damaged = damage };
-        const options = &reader.options;
-        const nothing_expected = options.from == 1 and options.required <= 1;
-        const damaged_header = for (reader.listed) |file| {
-            if (file.found == .damaged) break true;
-        } else false;
-        if (reader.live.len == 0 and nothing_expected and !damaged_header) return .clean;
-        const begins = if (reader.live.len > 0) reader.live[0].header.previous_position else 0;
-        return .{ .damaged = .{
-            .reason = .start_missing,
-            .place = .{ .number = if (reader.listed.len > 0) reader.listed[0].number else 0 },
-            .first = options.from + 1,
-            .last = @max(begins, options.required, options.from + 1),
-        } };
     }
 
     /// A file that must not be passed over.
@@ -292,6 +275,8 @@ const Walk = struct {
     required_seen: bool = false,
     /// The segment that the last frame names as the next one.
     rotation: ?u32 = null,
+    /// The chain ended at a frame above `to`.
+    passed_to: bool = false,
 
     fn run(walk: *Walk) Error!void {
         const reader = walk.reader;
@@ -320,7 +305,10 @@ const Walk = struct {
         walk.rotation = null;
         var offset: u64 = segment.header_area;
         while (try nextFrame(&walk.window, &walk.chain, live.limit, offset, seed)) |next| {
-            if (next.step == .beyond) break;
+            if (next.step == .beyond) {
+                walk.passed_to = live.limit == reader.options.to +| 1;
+                break;
+            }
             const header = &next.frame.header;
             try walk.remember(header, .{ .live = index, .offset = next.offset });
             walk.chain.take(header);
@@ -337,6 +325,24 @@ const Walk = struct {
         if (header.part > 0) try walk.reader.wholes.append(walk.reader.gpa, walk.pending_at);
     }
 
+    /// The verdict when there is no segment to start with.
+    fn judgeWithoutStart(walk: *Walk) Error!Verdict {
+        const reader = walk.reader;
+        if (reader.refusal()) |refused| return .{ .damaged = refused };
+        const options = &reader.options;
+        var after: After = .{ .hint = options.required };
+        try walk.lookIntoHeadless(0, &after);
+        // The header of a first segment is on the disk before its first frame. So where there are
+        // no frames, a power cut may have kept the header back, and nothing is lost.
+        const begins = if (reader.live.len > 0) reader.live[0].header.previous_position else 1;
+        if (@max(options.from, after.hint, begins) > 1 or after.frame_count > 0) {
+            const number = if (reader.listed.len > 0) reader.listed[0].number else 0;
+            const last = @max(begins, after.hint, options.from + 1);
+            return damagedAt(.start_missing, .{ .number = number }, options.from + 1, last);
+        }
+        return .clean;
+    }
+
     /// Judges the end of the chain, in segment `index`.
     fn judge(walk: *Walk, index: u32) Error!Verdict {
         const reader = walk.reader;
@@ -349,7 +355,7 @@ const Walk = struct {
             return damagedAt(.required_missing, place, required, required);
         }
         // What is beyond `to` was not looked at, and is nobody's business here.
-        if (last == reader.options.to) return .clean;
+        if (last == reader.options.to or walk.passed_to) return .clean;
 
         var after: After = .{ .hint = required };
         try walk.lookBehind(index, &after);
@@ -383,13 +389,19 @@ const Walk = struct {
             try walk.window.open(later.header.number, later.size);
             try after.scan(&walk.window, segment.header_area, seed, later.limit);
         }
+        try walk.lookIntoHeadless(live.header.number, after);
+    }
+
+    /// Looks into files from a number on that have no header: spares, or what was damaged.
+    fn lookIntoHeadless(walk: *Walk, number_min: u32, after: *After) Error!void {
+        const reader = walk.reader;
         for (reader.listed) |file| {
             const headless = file.found == .damaged or file.found == .blank;
-            if (!headless or file.number < live.header.number) continue;
+            if (!headless or file.number < number_min) continue;
             try walk.window.open(file.number, file.size);
-            const seed = log_frame.seedOf(uuid, file.number);
-            const void_from = walk.limitBefore(file.number);
-            try after.scan(&walk.window, segment.header_area, seed, void_from);
+            const seed = log_frame.seedOf(&reader.options.store_uuid, file.number);
+            const limit = walk.limitBefore(file.number);
+            try after.scan(&walk.window, segment.header_area, seed, limit);
             if (file.found == .damaged) after.has_bytes = true;
         }
     }
@@ -419,6 +431,8 @@ const After = struct {
     hint: u64,
     /// There is something but zeros.
     has_bytes: bool = false,
+    /// Frames that are not void.
+    frame_count: u32 = 0,
 
     /// Looks at every place where a frame could be from `offset` on.
     fn scan(after: *After, window: *Window, offset: u64, seed: u32, limit: u64) Error!void {
@@ -429,6 +443,7 @@ const After = struct {
             const frame = try window.frameAt(used, seed) orelse continue;
             at = used + frame.header.length;
             if (frame.header.position >= limit) continue;
+            after.frame_count += 1;
             after.hint = @max(after.hint, frame.header.durable_hint);
         }
     }

@@ -27,7 +27,8 @@ const Handle = file_layer.Handle;
 pub const block_size = 4096;
 /// Bytes before the first frame.
 pub const header_area = block_size;
-pub const size_min = 64 * 1024;
+/// Smaller ones are for tests.
+pub const size_min = 4 * block_size;
 pub const size_first = 1024 * 1024;
 pub const size_max = 64 * 1024 * 1024;
 /// What a header may claim. Larger than `size_max`, so that later versions can use larger ones.
@@ -148,11 +149,6 @@ pub fn readHeader(
     if (size == 0) return .blank;
     if (size < area.len) return .damaged;
     return decode(&area, number, store_uuid);
-}
-
-/// Bytes of the segment after one of `size` bytes.
-pub fn sizeAfter(size: u64) u64 {
-    return std.math.clamp(size * 2, size_first, size_max);
 }
 
 const name_prefix = "aerostore-";

@@ -54,8 +54,9 @@ pub const Start = struct {
     start_position: u64,
     /// The last logged position below it. The caller vouches that everything up to it is synced.
     previous_position: u64,
-    /// Bytes of the first segment.
+    /// Bytes of the first segment. Each further one is twice as large, up to `size_max`.
     size: u64 = segment.size_first,
+    size_max: u64 = segment.size_max,
 };
 
 /// A segment that nothing has been written into but zeros.
@@ -356,7 +357,7 @@ pub const LogWriter = struct {
         if (writer.spare != null) return null;
         return .{
             .number = writer.active.number + 1,
-            .size = segment.sizeAfter(writer.active.size),
+            .size = @min(2 * writer.active.size, writer.start_options.size_max),
         };
     }
 
