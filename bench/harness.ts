@@ -185,7 +185,7 @@ async function hold<Contender>(
     for (const [number, task] of tasks(settings).entries()) {
       hash = mix(hash, await compete(players, number, task, settings.tiny ? 1 : roundCount));
     }
-    console.log(`\nhash of the results: ${(hash >>> 0).toString(16).padStart(8, "0")}`);
+    console.log(`\nhash of the results: ${hex(hash)}`);
   } finally {
     for (const player of players) await player.finish();
   }
@@ -277,6 +277,15 @@ function format(value: number): string {
 function rate(ns: number): string {
   const perSecond = 1e9 / ns;
   return perSecond >= 1e6 ? `${format(perSecond / 1e6)} M` : `${format(perSecond / 1e3)} k`;
+}
+
+/** Returns 8 hexadecimal digits that are the same for the same text. */
+export function hashOf(text: string): string {
+  return hex(mix(0, text));
+}
+
+function hex(hash: number): string {
+  return (hash >>> 0).toString(16).padStart(8, "0");
 }
 
 /** One step of the hash FNV-1a for each letter. */

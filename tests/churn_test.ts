@@ -35,18 +35,20 @@ function sample(db: Aerostore): Sample {
 }
 
 /**
- * Checks that the second half of the rounds took little more than the first.
+ * Checks that the second half of the rounds took no more than the first, as far as chance allows.
  *
  * A process that the system stops for a moment leaves what it has superseded to wait for it, while
- * the others go on: on a busy machine such moments are what decides the peak. A leak of one row in
- * ten would fill the region.
+ * the others go on: on a busy machine such moments are what decides the peak, and one that comes
+ * late costs a few slabs once. 100 million writes end at 1.2 times what 50 million took, with 9 of
+ * 64 MiB. A leak of one row in a thousand would be far above.
  */
 function assertPlateau(samples: readonly Sample[]): void {
   const half = Math.floor(samples.length / 2);
   const [before = 0, later = 0] = [samples.slice(0, half), samples.slice(half)].map((part) =>
     Math.max(...part.map(({ bytes }) => bytes))
   );
-  assert.ok(later <= before * 1.5 + 8 * 2 ** 20, `${before} bytes grow to ${later}`);
+  assert.ok(later <= before * 1.25 + 3 * 2 ** 20, `${before} bytes grow to ${later}`);
+  assert.ok(later <= 48 * 2 ** 20, `${later} bytes are nearly all of the region`);
 }
 
 function report(samples: readonly Sample[], started: number): void {
