@@ -31,7 +31,7 @@
  */
 
 export { Aerostore } from "./lib/database.ts";
-export type { EphemeralOptions, OpenOptions } from "./lib/open_options.ts";
+export type { EphemeralOptions, OpenOptions, RemoveOptions } from "./lib/open_options.ts";
 export { AerostoreError, type ErrorCode } from "./lib/errors.ts";
 export {
   Column,

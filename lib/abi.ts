@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 2031551000713214;
+export const abiHash = 2853117619019916;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -116,6 +116,7 @@ export const signatures = {
   aero_open: [["buffer", "u32"], "i32"],
   aero_open_begin: [["buffer", "u32"], "i32"],
   aero_open_wait: [["u32", "buffer"], "i32"],
+  aero_remove: [["buffer", "u32"], "i32"],
   aero_open_error: [["buffer", "u32"], "i32"],
   aero_close: [["u32"], "i32"],
   aero_close_report: [["buffer", "u32"], "i32"],

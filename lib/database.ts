@@ -18,13 +18,14 @@ import {
   type SnapshotOptions,
   type SnapshotReport,
 } from "./maintenance.ts";
-import { type Connection, openConnection } from "./native.ts";
+import { type Connection, openConnection, removeStore } from "./native.ts";
 import {
   checkOptions,
   configure,
   connectionOptionsOf,
   type EphemeralOptions,
   type OpenOptions,
+  type RemoveOptions,
 } from "./open_options.ts";
 import { type Columns, TableDefinition } from "./schema.ts";
 import type { Dialect } from "./stapi/ast.ts";
@@ -130,6 +131,48 @@ export class Aerostore implements Disposable {
       connection.close();
       throw error;
     }
+  }
+
+  /**
+   * Removes a database that nobody has open: its region, its log and snapshots, its lock file, and
+   * the directory if nothing else is in it. There is no way back.
+   *
+   * @param path The directory.
+   * @param options See {@linkcode RemoveOptions}. If the region is not in the default place,
+   * `shmPath` must say where it is: otherwise it stays.
+   * @returns Whether there was one.
+   * @throws {AerostoreError} With `busy` if a process has it open; `permission_denied` or
+   * `not_aerostore` if a file is not this user's, or no file of Aerostore. Nothing is removed then.
+   *
+   * @example
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Aerostore } from "aerostore";
+   *
+   * const ephemeral = `scratch-${crypto.randomUUID()}`;
+   * Aerostore.open({ ephemeral, size: "8MiB" }).close();
+   * assert.equal(Aerostore.remove({ ephemeral }), true);
+   * assert.equal(Aerostore.remove({ ephemeral }), false);
+   * ```
+   */
+  static remove(path: string, options?: RemoveOptions): boolean;
+  /** Removes a database that has a name instead of a directory. */
+  static remove(options: RemoveOptions & Pick<EphemeralOptions, "ephemeral">): boolean;
+  static remove(
+    first: string | (RemoveOptions & Pick<EphemeralOptions, "ephemeral">),
+    second: RemoveOptions = {},
+  ): boolean {
+    const isPath = typeof first === "string";
+    const options = isPath ? second : first;
+    const path = isPath ? first : first.ephemeral;
+    const attempt = `remove ${quote(path)}`;
+    checkOptions(options, attempt);
+    const { shmPath, libraryPath } = options;
+    const place = shmPath === undefined ? {} : { shmPath };
+    return removeStore(
+      loadLibrary(libraryPath),
+      connectionOptionsOf(path, !isPath, place, attempt),
+    );
   }
 
   /** What was opened: the directory, or the name of an ephemeral database. */

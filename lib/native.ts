@@ -50,15 +50,32 @@ export function openConnection(library: Library, options: ConnectionOptions): Co
     ? library.aero_open(blob, blob.length)
     : openWatched(library, blob, options.onRecovery);
   if (id > 0) return new Connection(library, id, options.path);
-  const code = codeOfResult(id);
+  throw openError(library, id, `open ${quote(options.path)}`);
+}
+
+/**
+ * Removes all files of a database.
+ *
+ * @param library The native library.
+ * @param options Which one; only the paths count.
+ * @returns Whether there was one.
+ * @throws {AerostoreError} With the code that the library gives.
+ */
+export function removeStore(library: Library, options: ConnectionOptions): boolean {
+  const blob = encodeOptions(options);
+  const result = library.aero_remove(blob, blob.length);
+  if (result >= 0) return result > 0;
+  throw openError(library, result, `remove ${quote(options.path)}`);
+}
+
+/** The error of a call that has no connection. */
+function openError(library: Library, result: number, attempt: string): AerostoreError {
+  const code = codeOfResult(result);
   const detail = new Uint8Array(1024);
   // The size is that of the whole text, of which the buffer may hold less.
   const size = library.aero_open_error(detail, detail.length);
   const text = size > 0 ? new TextDecoder().decode(detail.subarray(0, size)) : "";
-  throw new AerostoreError(
-    code,
-    `Cannot open ${quote(options.path)}: ${explain(code, text)}`,
-  );
+  return new AerostoreError(code, `Cannot ${attempt}: ${explain(code, text)}`);
 }
 
 /** How often a recovery is looked at. */

@@ -76,6 +76,9 @@ export interface EphemeralOptions extends OpenOptions {
   readonly ephemeral: string;
 }
 
+/** The options of {@linkcode Aerostore.remove}: those of `open` will do, the others are ignored. */
+export type RemoveOptions = Pick<OpenOptions, "shmPath" | "libraryPath">;
+
 const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
   "tables",
   "size",

@@ -87,7 +87,17 @@ pub export fn aero_open_wait(timeout_ms: u32, progress: ?[*]u8) i32 {
     return @intCast(number);
 }
 
-/// Copies why this thread's last `aero_open` failed. Returns the bytes of the whole text.
+/// Removes the store that the options of `aero_open` name. 1, or 0 if there is none.
+pub export fn aero_remove(options: ?[*]const u8, size: u32) i32 {
+    const bytes = options orelse return Status.bad_argument.code();
+    const decoded = decodeOptions(bytes[0..size]) orelse return Status.bad_argument.code();
+    const removed = connection_module.remove(decoded.store) catch |err|
+        return status.fromError(err).code();
+    return @intFromBool(removed);
+}
+
+/// Copies why this thread's last `aero_open` or `aero_remove` failed. Returns the bytes of the
+/// whole text.
 pub export fn aero_open_error(buffer: ?[*]u8, size: u32) i32 {
     return copyText(connection_module.openDetail(), buffer, size);
 }

@@ -165,6 +165,7 @@ test {
         _ = @import("query_calls.zig");
         _ = @import("recovery_test.zig");
         _ = @import("region_file.zig");
+        _ = @import("removal.zig");
         _ = @import("report_calls.zig");
         _ = @import("row_calls.zig");
         _ = @import("set_calls.zig");

@@ -87,8 +87,8 @@ fn processorNs() u64 {
     return @as(u64, @intCast(time.sec)) * std.time.ns_per_s + @as(u64, @intCast(time.nsec));
 }
 
-/// Does `operation(bench, n)` for each n below `count`, in tenths, and prints the time of one row in
-/// the fastest tenth; `rows_each` is the number of rows that it handles.
+/// Does `operation(bench, n)` for each n below `count`, in tenths, and prints the time of one row
+/// in the fastest tenth; `rows_each` is the number of rows that it handles.
 fn measure(
     bench: *Bench,
     name: []const u8,

@@ -24,6 +24,7 @@ const abi_control = @import("abi_control.zig");
 const durable_calls = @import("durable_calls.zig");
 const ingest_calls = @import("ingest_calls.zig");
 const query_calls = @import("query_calls.zig");
+const removal = @import("removal.zig");
 const row_calls = @import("row_calls.zig");
 const store_module = @import("store.zig");
 const table_info = @import("table_info.zig");
@@ -285,6 +286,13 @@ pub fn openWith(store: *Store, read_only: bool) Error!u32 {
     // Release: whoever sees the number sees the connection.
     connection.number.store(number, .release);
     return number;
+}
+
+/// Removes a store that nobody has open. False if there is none.
+pub fn remove(options: store_module.Options) Error!bool {
+    os.clearErrno();
+    open_detail.clear();
+    return removal.remove(options, &open_detail);
 }
 
 /// Closes a connection. The memory it showed to its isolate is gone after this.

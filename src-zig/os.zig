@@ -310,6 +310,12 @@ pub fn unlink(path: *const Path) Error!void {
     _ = try check(linux.unlinkat(linux.AT.FDCWD, path.z(), 0));
 }
 
+/// Removes a directory that is empty.
+pub fn removeDirectory(path: *const Path) Error!void {
+    if (!supported) return error.UnsupportedPlatform;
+    _ = try check(linux.unlinkat(linux.AT.FDCWD, path.z(), linux.AT.REMOVEDIR));
+}
+
 /// Calls `visit(context, name)` for every name in a directory but `.` and `..`.
 pub fn eachName(
     path: *const Path,

@@ -451,13 +451,7 @@ pub const RegionFile = struct {
     ) Error!void {
         const config = region_module.Config.forSize(size_max);
         const layout = region_module.layout(config) catch return tooSmall(size_max, detail);
-        var temporary = file.path;
-        // The name is one for all creators of this store: INIT allows one at a time, and what a
-        // killed one left behind is removed by the next.
-        const tag = std.fmt.bytesToHex(identity.uuid[0..8], .lower);
-        for ([_][]const u8{ ".", &tag, ".building" }) |part| {
-            temporary.append(part) catch return error.BadArgument;
-        }
+        const temporary = try temporaryPath(&file.path, identity.uuid);
         os.unlink(&temporary) catch |err| if (err != error.NotExist)
             return osError(err, "remove", &temporary, detail);
 
@@ -513,8 +507,7 @@ pub const RegionFile = struct {
         const retired: u32 = @intFromEnum(region_module.RegionState.retired);
         os.writeAllAt(old, std.mem.asBytes(&retired), @offsetOf(Header, "state")) catch |err|
             return osError(err, "write", &file.path, detail);
-        var aside = file.path;
-        aside.append(".retired") catch return error.BadArgument;
+        const aside = try asidePath(&file.path);
         os.rename(&file.path, &aside) catch |err|
             return osError(err, "rename", &file.path, detail);
     }
@@ -566,6 +559,24 @@ pub const RegionFile = struct {
         }
     }
 };
+
+/// Where a region is built before it gets its name. One for all creators of a store: INIT allows
+/// one at a time, and what a killed one left behind is removed by the next.
+pub fn temporaryPath(path: *const os.Path, uuid: [16]u8) Error!os.Path {
+    var temporary = path.*;
+    const tag = std.fmt.bytesToHex(uuid[0..8], .lower);
+    for ([_][]const u8{ ".", &tag, ".building" }) |part| {
+        temporary.append(part) catch return error.BadArgument;
+    }
+    return temporary;
+}
+
+/// Where a region is kept that was not believed.
+pub fn asidePath(path: *const os.Path) Error!os.Path {
+    var aside = path.*;
+    aside.append(".retired") catch return error.BadArgument;
+    return aside;
+}
 
 fn growCallback(context: *anyopaque, bytes: u64) error{RegionFull}!void {
     const file: *RegionFile = @ptrCast(@alignCast(context));

@@ -60,7 +60,7 @@ const page_size = 4096;
 pub const block_size = 64 * 1024;
 /// Blocks that a writer collects before it writes them.
 const blocks_at_once = 16;
-const temporary_name = "snapshot.tmp";
+pub const temporary_name = "snapshot.tmp";
 
 pub const Header = extern struct {
     magic: u32 = header_magic,
