@@ -1,4 +1,4 @@
-//! The diagrams of README.md in this directory against the declarations that they show.
+//! The diagrams of README.md and LOG.md in this directory against the declarations that they show.
 //!
 //! A diagram is a fenced block whose info string is `text NAME`. Each row starts with an offset,
 //! and each bar after that stands at the first byte of a cell, at 11 characters for a byte.
@@ -6,13 +6,16 @@
 const std = @import("std");
 const catalogue = @import("catalogue.zig");
 const commit_ring = @import("commit_ring.zig");
+const log_frame = @import("log_frame.zig");
+const log_row = @import("log_row.zig");
+const log_segment = @import("log_segment.zig");
 const ordered_index = @import("ordered_index.zig");
 const region = @import("region.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const version = @import("version.zig");
 
-const page = @embedFile("README.md");
+const page = @embedFile("README.md") ++ @embedFile("LOG.md");
 const byte_width = 11;
 
 const structures = .{
@@ -34,6 +37,8 @@ const structures = .{
     .{ "ChunkHeader", slot_log.ChunkHeader },
     .{ "Entry", slot_log.Entry },
     .{ "DescriptorHeader", catalogue.DescriptorHeader },
+    .{ "SegmentHeader", log_segment.Header },
+    .{ "FrameHeader", log_frame.Header },
 };
 
 const words = .{
@@ -56,6 +61,8 @@ const numbers = .{
     version.Head.State,
     slot_log.Kind,
     ordered_index.State.Phase,
+    log_frame.Kind,
+    log_row.Operation,
 };
 
 /// A part of a diagram: its name, and where it stands.
@@ -117,7 +124,7 @@ fn expectDiagram(comptime name: []const u8, comptime T: type) !void {
         inline for (std.meta.fields(T)) |field| {
             if (comptime !isMeant(field.name)) continue;
             if (std.mem.eql(u8, cell.name, field.name)) {
-                errdefer std.debug.print("README.md: {s}.{s}\n", .{ name, field.name });
+                errdefer std.debug.print("{s}.{s} stands elsewhere\n", .{ name, field.name });
                 try std.testing.expectEqual(@offsetOf(T, field.name), cell.offset);
                 try std.testing.expectEqual(@min(@sizeOf(field.type), 8), cell.size);
                 shown += 1;
@@ -125,12 +132,12 @@ fn expectDiagram(comptime name: []const u8, comptime T: type) !void {
             }
         }
         if (isFiller(cell.name)) continue;
-        std.debug.print("README.md: {s} has no field {s}\n", .{ name, cell.name });
+        std.debug.print("{s} has no field {s}\n", .{ name, cell.name });
         return error.UnknownField;
     }
     comptime var meant: usize = 0;
     inline for (std.meta.fields(T)) |field| meant += @intFromBool(comptime isMeant(field.name));
-    errdefer std.debug.print("README.md: {s} has a field that is not shown\n", .{name});
+    errdefer std.debug.print("{s} has a field that is not shown\n", .{name});
     try std.testing.expectEqual(meant, shown);
 }
 
@@ -139,7 +146,7 @@ fn expectText(text: []const u8) !void {
 }
 
 fn missing(text: []const u8) error{Missing} {
-    std.debug.print("README.md should have {s}\n", .{text});
+    std.debug.print("README.md or LOG.md should have {s}\n", .{text});
     return error.Missing;
 }
 
