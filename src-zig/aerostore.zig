@@ -115,6 +115,7 @@ test {
     _ = @import("query_model.zig");
     _ = @import("tsv.zig");
     _ = @import("core_test.zig");
+    _ = @import("race_test.zig");
     _ = @import("index_test.zig");
     _ = gate;
     _ = @import("reclaim.zig");

@@ -276,7 +276,7 @@ pub const Scan = struct {
         for (scan.batch[0..scan.batch_count]) |entry| {
             const node = ordered_index.nodeAt(scan.region, entry);
             const row = version_module.nodeAt(scan.region, node.row);
-            const head = Head.from(row.head.raw);
+            const head = Head.from(row.head.load(.monotonic));
             if (head.version == 0) continue;
             @prefetch(version_module.versionAt(scan.region, head.version), .{});
         }

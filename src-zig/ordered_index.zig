@@ -275,7 +275,7 @@ pub const OrderedIndex = struct {
 
     inline fn prefetchBelow(region: *const Region, links: [*]Shm(u64), level: usize) void {
         if (sync.sim or level == 0) return;
-        const below = Link.from(links[level - 1].raw);
+        const below = Link.from(links[level - 1].load(.monotonic));
         if (below.node != 0) @prefetch(nodeAt(region, below.node), .{});
     }
 
