@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import {
   chmodSync,
+  existsSync,
   readdirSync,
   readFileSync,
   truncateSync,
@@ -28,11 +29,7 @@ import { Everything, Presence } from "./support/tables.ts";
 
 /** The codes that no call of this version can give on a healthy machine, and why. */
 const outOfReach: Readonly<Partial<Record<ErrorCode, string>>> = {
-  busy: "needs a process that is stopped while it holds the lock of the file",
-  too_many_processes: "needs more processes than a test may start",
   disk_full: "tests/full_disk_test.ts reaches it, where a file system may be mounted",
-  unsupported_platform: "needs another operating system",
-  internal: "is a bug",
   log_failed: "needs a disk that fails",
   durability_unknown: "needs a disk that fails",
 };
@@ -60,17 +57,22 @@ function checkError(error: unknown, code: ErrorCode, quoted: string | RegExp): v
   reached.add(code);
 }
 
-/** Opens in a child, where the library is not loaded yet, and returns what it tells. */
+/** How it went in a child. */
+interface Outcome {
+  readonly code?: ErrorCode;
+  readonly message?: string;
+}
+
+/** Runs a script that opens the database, and returns what it tells. */
 async function openInChild(
   runtime: RuntimeName,
-  store: Store,
-  libraryPath: string,
-): Promise<{ code: ErrorCode; message: string }> {
-  using child = new Child(runtime, "opener.ts", {
-    directory: store.directory,
-    options: { ...store.options, libraryPath },
-  });
-  return await child.next() as { code: ErrorCode; message: string };
+  script: string,
+  args: object,
+): Promise<AerostoreError> {
+  using child = new Child(runtime, script, args);
+  const { code, message } = await child.next() as Outcome;
+  if (code === undefined || message === undefined) throw new Error("It was opened");
+  return new AerostoreError(code, message);
 }
 
 /** The path of the file that the only region of a store is in. */
@@ -143,9 +145,11 @@ describe("opening", () => {
     test(`without a library says how to get one, on ${runtime}`, { timeout: 30_000 }, async () => {
       using store = new Store();
       const missing = join(store.root, "nowhere.so");
-      const { code, message } = await openInChild(runtime, store, missing);
-      checkError(new AerostoreError(code, message), "library_not_found", missing);
-      assert.match(message, /npm run build/);
+      const { directory } = store;
+      const options = { ...store.options, libraryPath: missing };
+      const error = await openInChild(runtime, "opener.ts", { directory, options });
+      checkError(error, "library_not_found", missing);
+      assert.match(error.message, /npm run build/);
     });
 
     test(`with a library of another version is refused, on ${runtime}`, {
@@ -154,9 +158,34 @@ describe("opening", () => {
       using store = new Store();
       const other = join(store.root, "other.so");
       writeFileSync(other, libraryOfAnotherVersion());
-      const { code, message } = await openInChild(runtime, store, other);
-      checkError(new AerostoreError(code, message), "abi_mismatch", other);
+      const { directory } = store;
+      const options = { ...store.options, libraryPath: other };
+      const error = await openInChild(runtime, "opener.ts", { directory, options });
+      checkError(error, "abi_mismatch", other);
     });
+
+    test(`on a version of ${runtime} that is too old is refused`, { timeout: 30_000 }, async () => {
+      using store = new Store();
+      const { directory } = store;
+      const [version, wanted] = runtime === "bun" ? ["1.3.9", "1.4"] : ["2.4.5", "2.5"];
+      const error = await openInChild(runtime, "old_runtime.ts", { directory, version });
+      checkError(error, "unsupported_platform", version);
+      assert.ok(error.message.includes(`needs ${runtime === "bun" ? "Bun" : "Deno"} ${wanted}`));
+      assert.equal(existsSync(directory), false);
+    });
+
+    test(
+      `is internal if no thread can be started, on ${runtime}`,
+      { timeout: 30_000 },
+      async () => {
+        using store = new Store();
+        // The child is nobody if the test is the superuser, for whom there is no limit.
+        for (const place of [store.root, store.shmPath]) chmodSync(place, 0o777);
+        const { directory, options } = store;
+        const error = await openInChild(runtime, "out_of_threads.ts", { directory, options });
+        checkError(error, "internal", "cannot start the maintenance thread");
+      },
+    );
   }
 });
 
@@ -290,6 +319,24 @@ describe("searching", () => {
 });
 
 describe("a region", () => {
+  test("that somebody has open is not removed", () => {
+    using store = new Store();
+    store.open();
+    const remove = () => Aerostore.remove(store.directory, store.options);
+    expectCode("busy", remove, store.directory);
+  });
+
+  test("that as many processes use as can is refused, until one of them ends", async () => {
+    using store = new Store();
+    store.open({ tables: [Presence] }).close();
+    const files = [join(store.directory, "LOCK"), regionFile(store)];
+    using crowd = new Child("bun", "crowd.ts", { files });
+    await crowd.next();
+    expectCode("too_many_processes", () => store.open(), store.directory);
+    await crowd.kill();
+    assert.deepEqual(store.open().tableNames, ["Presence"]);
+  });
+
   test("that this process has open elsewhere is refused", () => {
     using store = new Store();
     store.open();
