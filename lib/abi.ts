@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 2853117619019916;
+export const abiHash = 8711973596620402;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -123,6 +123,7 @@ export const signatures = {
   aero_connection_control: [["u32"], "f64"],
   aero_table_declare: [["u32", "u32"], "i32"],
   aero_catalogue_read: [["u32"], "i32"],
+  aero_index_drop: [["u32", "u32", "u32"], "i32"],
   aero_row_get: [["u32", "u32", "u32"], "i32"],
   aero_row_has: [["u32", "u32", "u32"], "i32"],
   aero_row_insert: [["u32", "u32", "u32", "u32"], "i32"],
@@ -174,19 +175,20 @@ export const Control = {
   output_address: 8,
   region_address: 16,
   region_size: 24,
-  position: 32,
-  total: 40,
-  input_size: 48,
-  output_size: 52,
-  result_rows: 56,
-  result_bytes: 60,
-  error_status: 64,
-  error_number: 68,
-  error_detail_length: 72,
-  failed_index: 76,
-  catalogue_version: 80,
-  result_has_handles: 84,
-  error_detail: 88,
+  catalogue_version_address: 32,
+  position: 40,
+  total: 48,
+  input_size: 56,
+  output_size: 60,
+  result_rows: 64,
+  result_bytes: 68,
+  error_status: 72,
+  error_number: 76,
+  error_detail_length: 80,
+  failed_index: 84,
+  catalogue_version: 88,
+  result_has_handles: 92,
+  error_detail: 96,
 } as const;
 
 /** The number of each column type in schema blobs. */

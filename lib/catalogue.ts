@@ -5,7 +5,7 @@
  */
 
 import { AerostoreError, quote } from "./errors.ts";
-import { parseCatalogue, type TableLayout } from "./layout.ts";
+import { columnOf, type IndexLayout, parseCatalogue, type TableLayout } from "./layout.ts";
 import type { Connection } from "./native.ts";
 import type { TableDefinition } from "./schema.ts";
 import { encodeSchema } from "./schema_blob.ts";
@@ -66,6 +66,42 @@ export class Catalogue {
       `Cannot use table ${quote(name)} of ${quote(this.#connection.path)}: it has ` +
         `${names === "" ? "no tables" : names}; declare it in the tables option of open`,
     );
+  }
+
+  /**
+   * Reads the indexes that a table has now.
+   *
+   * @param name The name of the table, which exists.
+   */
+  indexesOf(name: string): readonly IndexLayout[] {
+    this.#layouts = this.#read();
+    return this.#layouts.get(name)?.indexes ?? [];
+  }
+
+  /**
+   * Drops the indexes over some columns. There may be two, one of them unique.
+   *
+   * @param name The name of the table.
+   * @param columns The columns, in the order of the index.
+   * @throws {AerostoreError} With `unknown_table`, `unknown_column`, or `not_found`.
+   */
+  dropIndexes(name: string, columns: readonly string[]): void {
+    const attempt = `drop the index ${quote(columns.join(", "))} of ${quote(name)}`;
+    const layout = this.find(name);
+    const ids = columns.map((column) => columnOf(layout, column, attempt).id);
+    const indexes = this.indexesOf(name);
+    const wanted = indexes.filter((index) => index.columns.join() === ids.join());
+    if (wanted.length === 0) {
+      const names = indexes.map((index) =>
+        quote(index.columns.map((id) => layout.columns[id]?.name).join(", "))
+      );
+      const there = names.length === 0 ? "none" : `only ${names.join(" and ")}`;
+      throw new AerostoreError("not_found", `Cannot ${attempt}: there is ${there}`);
+    }
+    for (const { id } of wanted) {
+      const result = this.#connection.indexDrop(layout.id, id);
+      if (result < 0) throw this.#connection.error(result, attempt);
+    }
   }
 
   #read(): ReadonlyMap<string, TableLayout> {

@@ -379,6 +379,45 @@ export class Aerostore implements Disposable {
     return performAsync(this.#connection, "backup", options, resolve(path));
   }
 
+  /**
+   * Drops an index, for all processes, while they read and write.
+   *
+   * Searches that use it go on to their ends; all that begin later are planned without it. Its
+   * memory comes back bit by bit when the last of those searches and transactions has ended. A
+   * declaration that still has the index builds it again, so take it out there, too.
+   *
+   * @param table The declared table, or the name of a stored one.
+   * @param columns The columns of the index, in its order; one name for an index of one column.
+   * @throws {AerostoreError} With `not_found` if there is no such index, `read_only`.
+   *
+   * @example Two indexes, of which one is not worth its writes
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { Aerostore, defineTable, t } from "aerostore";
+   *
+   * const Flight = defineTable("Flight", {
+   *   id: t.text(16).primaryKey(),
+   *   typ: t.text(4).index(),
+   *   altitude: t.int32().index(),
+   * });
+   * const name = `drop-${crypto.randomUUID()}`;
+   * using db = Aerostore.open({ ephemeral: name, tables: [Flight], size: "8MiB" });
+   * const low = db.table(Flight).query().where("altitude", "<", 1000);
+   * assert.equal(low.explain().route, "IndexRangeScan");
+   * db.dropIndex(Flight, "altitude");
+   * assert.equal(low.explain().route, "FullScan");
+   * ```
+   */
+  dropIndex<C extends Columns>(
+    table: TableDefinition<string, C> | string,
+    columns: Extract<keyof C, string> | readonly Extract<keyof C, string>[],
+  ): void {
+    this.#connection.check();
+    // By its name: to check a definition is to declare it, which would add the index.
+    const name = typeof table === "string" ? table : table.name;
+    this.#catalogue.dropIndexes(name, typeof columns === "string" ? [columns] : columns);
+  }
+
   /** Returns what the database tells about itself. */
   stats(): Stats {
     this.#connection.check();
@@ -448,7 +487,10 @@ export class Aerostore implements Disposable {
   }
 
   #newContext(name: string): QueryContext {
-    const context = new QueryContext(new TableHandle(this.#connection, this.#catalogue.find(name)));
+    const context = new QueryContext(
+      new TableHandle(this.#connection, this.#catalogue.find(name)),
+      () => this.#catalogue.indexesOf(name),
+    );
     this.#contexts.set(name, context);
     return context;
   }

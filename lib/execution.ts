@@ -15,12 +15,13 @@ import {
   unordered,
   writeRequests,
 } from "./query/aggregate.ts";
+import type { IndexLayout } from "./layout.ts";
 import type { QueryExecutor } from "./query/builder.ts";
 import { type CompiledQuery, QueryCompiler } from "./query/compiler.ts";
 import { PlanFlag } from "./query/encode.ts";
 import { type Measurement, readMeasurement } from "./query/measurement.ts";
 import type { PlanCounts } from "./query/plan.ts";
-import { type TableMeta, tableMeta } from "./query/table_meta.ts";
+import { indexMetas, type OpenTableMeta, type TableMeta, tableMeta } from "./query/table_meta.ts";
 import { makeDecoder, type RowDecoder, type ViewScope } from "./row_view.ts";
 import type { Dialect } from "./stapi/ast.ts";
 import { firstRecordHandle, type TableHandle } from "./table_handle.ts";
@@ -39,23 +40,56 @@ export class QueryContext {
   /** The counts of the table, as they are when asked. */
   readonly counts: PlanCounts;
   readonly #decoders = new Map<string, RowDecoder>();
+  readonly #meta: OpenTableMeta;
+  readonly #readIndexes: () => readonly IndexLayout[];
+  /** The catalogue's version when the indexes were read; undefined before the first query. */
+  #seenVersion: number | undefined;
+  /** How often they have changed. */
+  #indexVersion = 0;
 
-  /** @param handle The table. */
-  constructor(handle: TableHandle) {
+  /**
+   * @param handle The table.
+   * @param readIndexes Reads the indexes of the table anew.
+   */
+  constructor(
+    handle: TableHandle,
+    readIndexes: () => readonly IndexLayout[],
+  ) {
     const { layout } = handle;
     this.handle = handle;
-    this.meta = tableMeta({
+    this.#readIndexes = readIndexes;
+    this.#meta = tableMeta({
       id: layout.id,
       name: layout.name,
       primaryKey: layout.primaryKey.id,
       columns: layout.columns.map((column) => ({ ...column, indexed: column.index })),
       indexes: layout.indexes,
     });
+    this.meta = this.#meta;
     this.counts = {
+      indexVersion: () => this.#refreshIndexes(),
       rows: () => handle.count(),
       distinctKeys: (index) => index === null ? handle.count() : handle.countKeys(index.id),
     };
     this.compiler = new QueryCompiler(this.meta, this.counts);
+  }
+
+  /** Notices indexes that any process has added or dropped. */
+  #refreshIndexes(): number {
+    const { connection } = this.handle;
+    if (connection.closed) return this.#indexVersion;
+    const version = connection.catalogueVersion;
+    if (version === this.#seenVersion) return this.#indexVersion;
+    this.#seenVersion = version;
+    const found = this.#readIndexes();
+    const known = this.#meta.indexes;
+    const isSame = found.length === known.length &&
+      found.every((index, at) => index.id === known[at]?.id);
+    if (!isSame) {
+      this.#meta.indexes = indexMetas(this.#meta.columns, found);
+      this.#indexVersion += 1;
+    }
+    return this.#indexVersion;
   }
 
   /**

@@ -175,6 +175,7 @@ export class Connection {
   readonly #control: Memory;
   readonly #wakeups: Wakeups;
   readonly #windows: (Memory | undefined)[] = [];
+  readonly #catalogueVersion: Int32Array;
 
   /**
    * @param library The native library.
@@ -187,6 +188,8 @@ export class Connection {
     this.path = path;
     this.#control = new Memory(host.view(library.aero_connection_control(id), Control.size));
     const control = this.#control.view;
+    const version = control.getFloat64(Control.catalogue_version_address, true);
+    this.#catalogueVersion = new Int32Array(host.view(version, 4));
     this.inputSize = control.getUint32(Control.input_size, true);
     this.input = new Memory(
       host.view(control.getFloat64(Control.input_address, true), this.inputSize),
@@ -226,6 +229,9 @@ export class Connection {
     this.waits.close();
     this.closed = true;
     let detached = this.#control.detach();
+    const version = this.#catalogueVersion.buffer as ArrayBuffer;
+    version.transfer(0);
+    if (version.byteLength > 0) detached = false;
     for (const memory of [this.input, this.output, ...this.#windows]) {
       if (memory !== undefined && !memory.detach()) detached = false;
     }
@@ -289,6 +295,14 @@ export class Connection {
   /** Rows that the last query matched or counted. */
   get total(): number {
     return this.#control.view.getFloat64(Control.total, true);
+  }
+
+  /**
+   * A number in the region that changes with every change of tables and indexes, whoever makes it.
+   */
+  get catalogueVersion(): number {
+    // A plain load could be taken out of a loop by the engine.
+    return Atomics.load(this.#catalogueVersion, 0);
   }
 
   /** The commit position of the last write of this connection. */
@@ -394,6 +408,11 @@ export class Connection {
   /** Counts the distinct keys of an index. */
   indexCount(table: number, index: number): number {
     return this.#library.aero_index_count(this.#id, table, index);
+  }
+
+  /** Drops an index. */
+  indexDrop(table: number, index: number): number {
+    return this.#library.aero_index_drop(this.#id, table, index);
   }
 
   /** Finds the row of the key in the input buffer; returns its handle in the region, or 0. */

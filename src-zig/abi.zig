@@ -138,6 +138,17 @@ pub export fn aero_catalogue_read(connection: u32) i32 {
     return count(c, report_calls.catalogue(c));
 }
 
+/// Drops an index. Queries that use it go on; it is gone for all that begin later.
+pub export fn aero_index_drop(connection: u32, table: u32, index: u32) i32 {
+    const c = enter(connection) orelse return closed();
+    return done(c, dropIndex(c, table, index));
+}
+
+fn dropIndex(c: *Connection, table: u32, index: u32) Error!void {
+    try c.refuseReadOnly();
+    return c.store.dropIndex(table, index, &c.detail);
+}
+
 /// Copies the row of the key in the input to the output. 1, or 0 if there is none.
 pub export fn aero_row_get(connection: u32, transaction: u32, table: u32) i32 {
     const c = enter(connection) orelse return closed();

@@ -18,6 +18,8 @@ pub const Control = extern struct {
     region_address: f64 = 0,
     /// Bytes that are mapped. Those behind what the region uses must not be touched.
     region_size: f64 = 0,
+    /// Address of the catalogue's version, a u32 that every change of tables and indexes raises.
+    catalogue_version_address: f64 = 0,
     /// Commit position of the last write.
     position: f64 = 0,
     /// Rows that the last query matched or counted, or the last ingest wrote.
@@ -42,7 +44,7 @@ pub const Control = extern struct {
     /// What the last failed call was about, in UTF-8.
     error_detail: [status.Detail.capacity]u8 = @splat(0),
     /// Zero, so that a later version can tell "absent" from "set".
-    reserved: [4096 - 88 - status.Detail.capacity]u8 = @splat(0),
+    reserved: [4096 - 96 - status.Detail.capacity]u8 = @splat(0),
 
     comptime {
         assert(@sizeOf(Control) == 4096);

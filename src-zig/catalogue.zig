@@ -275,8 +275,11 @@ pub const Catalogue = struct {
             for (table_indexes.of(&stored.table)) |*known| {
                 const same = std.meta.eql(known.keys, index.keys) and known.unique == index.unique;
                 if (!same) continue;
-                if (known.phase(region) == .none) {
-                    table_indexes.setPhase(region, known.root, .emptying);
+                switch (known.phase(region)) {
+                    // Still used by those who have begun before; no need to wait for them.
+                    .dropping => continue,
+                    .none => table_indexes.setPhase(region, known.root, .emptying),
+                    else => {},
                 }
                 break;
             } else {

@@ -99,6 +99,7 @@ pub const Connection = struct {
             .output_address = addressOf(output.ptr),
             .region_address = addressOf(region_base),
             .region_size = @floatFromInt(store.file.size_max),
+            .catalogue_version_address = addressOf(&store.file.region.control.catalogue.version),
             .input_size = buffer_size,
             .output_size = buffer_size,
             .catalogue_version = store.catalogue.version(),

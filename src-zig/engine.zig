@@ -13,6 +13,7 @@ const sync = @import("sync");
 const HugePages = @import("huge_pages.zig").HugePages;
 const index_build = @import("index_build.zig");
 const limits = @import("limits.zig");
+const lock_file = @import("lock_file.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
 const participants = @import("participants.zig");
@@ -34,6 +35,8 @@ const round_ns_busy = 1 * std.time.ns_per_ms;
 const drain_at_once = 8192;
 const recount_pause_rounds = 1000;
 const round_ns_idle = 20 * std.time.ns_per_ms;
+/// Entries of a dropped index that go in one round: a few milliseconds.
+const collect_at_once = 2048;
 
 /// For `Participant.attach`, before there is an engine.
 pub fn recoveryOf(region: *const Region) participants.Recovery {
@@ -61,6 +64,9 @@ pub const Engine = struct {
     sessions: std.ArrayList(*Session) = .empty,
     mutex: ProcessMutex = .{},
     ages: stalls.Ages = .{},
+    /// Held by threads of this process that declare tables, or add and drop indexes. The lock byte
+    /// for that excludes other processes only.
+    declaring: ProcessMutex = .{},
     huge_pages: HugePages = .{},
 
     /// Starts the maintenance thread. `engine` must stay where it is until `stop`.
@@ -184,10 +190,11 @@ pub const Engine = struct {
         const waiting_logs = vacuum.drainOrphans(region, engine.gpa, engine.claim);
         engine.drainOwn();
         engine.recount();
+        const dropped = engine.collectDropped();
         const drained = ring.drainedPosition(region);
         const moved = drained != engine.drained_before;
         engine.drained_before = drained;
-        if (waiting_logs and drained == region.control.next.word.load(.acquire)) {
+        if ((waiting_logs or dropped.waits) and drained == region.control.next.word.load(.acquire)) {
             // Nobody commits, and something retired at drained + 1 waits for it.
             vacuum.burnPosition(region);
             return true;
@@ -201,6 +208,19 @@ pub const Engine = struct {
         engine.recount_pause -|= 1;
         if (engine.recount_pause > 0 or !index_build.needsRecount(engine.region)) return;
         if (!index_build.recount(engine.maintenance)) engine.recount_pause = recount_pause_rounds;
+    }
+
+    /// Goes on with dropped indexes, unless somebody declares something.
+    fn collectDropped(engine: *Engine) index_build.Dropped {
+        const dropped = index_build.findDropped(engine.region);
+        if (!dropped.any or !engine.declaring.tryLock()) return dropped;
+        defer engine.declaring.unlock();
+        const fd = engine.participant.lock_fd;
+        if (!sync.ByteLock.tryLock(fd, lock_file.byte_tables)) return dropped;
+        defer sync.ByteLock.unlock(fd, lock_file.byte_tables);
+        // In a full region it goes on when there is room for its log.
+        index_build.collect(engine.maintenance, collect_at_once) catch {};
+        return dropped;
     }
 
     fn advanceRing(engine: *Engine) void {

@@ -1,4 +1,5 @@
-//! Entering the rows of a table into an index that was added to it.
+//! Entering the rows of a table into an index that was added to it, and taking the entries of one
+//! that was dropped out again.
 //!
 //! The root is in the table's list already, in phase building, so writers that begin now keep the
 //! index. Those that began before are waited for, until they are decided. Then each row's latest
@@ -8,6 +9,14 @@
 //! Killed: the index stays in phase building. The lock byte of declarations is free, so whoever
 //! declares the table next knows that nobody builds, and builds again; entries that exist already
 //! stay.
+//!
+//! Dropping is one store of the phase. Whoever keeps or uses the index then looked at the phase
+//! under a pin from before the store, so all of them have ended once the horizon has passed it
+//! (`Root.ready_at`). Then the leader's maintenance thread takes the entries out, some in each
+//! round, under the lock byte of declarations.
+//!
+//! Killed: the phase tells, and the next leader goes on. Killed between the phase and the position:
+//! a position that nobody wrote is taken anew, which can only be later.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -18,6 +27,7 @@ const integrity = @import("integrity.zig");
 const limits = @import("limits.zig");
 const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
+const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
@@ -28,6 +38,7 @@ const vacuum = @import("vacuum.zig");
 const version_module = @import("version.zig");
 const Index = table_indexes.Index;
 const Region = @import("region.zig").Region;
+const Phase = ordered_index.Root.Phase;
 const RelPtr = version_module.RelPtr;
 const Session = session_module.Session;
 const TableInfo = table_info.TableInfo;
@@ -116,32 +127,107 @@ fn enterSome(
 
 /// Takes every entry out of an index that nobody keeps from now on.
 fn empty(session: *Session, index: *const Index) Error!void {
-    const region = session.region;
     awaitWriters(session);
-    const ordered: ordered_index.OrderedIndex = .at(region, index.root);
+    _ = try takeOut(session, index.root, std.math.maxInt(u32));
+}
+
+/// Takes up to `count` entries out of an index that nobody keeps or uses. True if none is left.
+fn takeOut(session: *Session, root: u32, count: u32) Error!bool {
+    const region = session.region;
+    const ordered: ordered_index.OrderedIndex = .at(region, root);
     const entries: index_entry.Entries = .{
         .region = region,
-        .root = index.root,
+        .root = root,
         .slot = session.slot_index,
     };
-    while (true) {
+    for (0..count) |_| {
         try session.reserveLog(2);
         session.pin();
         defer session.unpin();
         const node = ordered.following(0);
-        if (node == 0) return;
+        if (node == 0) return true;
         const entry = session.append(.{
             .kind = .index_retire,
             .table = @intCast(ordered.root.table),
             .block = node,
             .generation = slabs.generationOf(region, node),
             .old = 0,
-            .old_generation = index.number,
+            .old_generation = ordered.root.index,
             .row = 0,
             .ts = .init(slot_log.ts_unfinished),
         });
         entries.removeAnyway(entry);
         _ = vacuum.drain(session, 4);
+    }
+    return false;
+}
+
+/// What stands in `Root.ready_at` until the position is known at which a dropped index is free.
+const not_known = std.math.maxInt(u64);
+
+/// Drops an index that is kept. The caller holds the lock byte of declarations.
+pub fn drop(region: *const Region, root: u32) void {
+    const ready_at = &region.pointer(ordered_index.Root, root).ready_at;
+    ready_at.store(not_known, .release);
+    sync.step();
+    table_indexes.setPhase(region, root, .dropping);
+    sync.fence();
+    ready_at.store(vacuum.retirePosition(region), .release);
+}
+
+/// What is left to do about dropped indexes.
+pub const Dropped = struct {
+    /// There is one.
+    any: bool = false,
+    /// One waits for a position that nobody has taken yet.
+    waits: bool = false,
+};
+
+/// Whether there are dropped indexes. Gives those a position that were left without by a kill.
+pub fn findDropped(region: *const Region) Dropped {
+    var found: Dropped = .{};
+    for (&region.control.catalogue.indexes) |*first| {
+        var at = first.load(.acquire);
+        while (at != 0) {
+            const root = region.pointer(ordered_index.Root, at);
+            at = root.next.load(.acquire);
+            if (root.phase.load(.acquire) != @intFromEnum(Phase.dropping)) continue;
+            found.any = true;
+            if (root.ready_at.load(.acquire) == not_known) {
+                sync.fence();
+                root.ready_at.store(vacuum.retirePosition(region), .release);
+            }
+            const drained = ring.drainedPosition(region);
+            if (root.ready_at.load(.acquire) > drained) found.waits = true;
+        }
+    }
+    return found;
+}
+
+/// Takes up to `count` entries out of each dropped index that nobody uses any more, and gives up
+/// those that are empty then, unless somebody holds the gate: `verify` counts blocks under it. The
+/// caller holds the lock byte of declarations; the session is not pinned.
+pub fn collect(session: *Session, count: u32) Error!void {
+    const region = session.region;
+    session.lock();
+    defer session.unlock();
+    const word = &session.slot.word;
+    _ = word.swap(ring.SlotWord.of(session.sequence, .draining), .seq_cst);
+    defer word.store(ring.SlotWord.of(session.sequence, .idle), .release);
+    if (region.control.shared.gate.load(.acquire) != 0) return;
+    const horizon = region.control.shared.horizon.load(.acquire);
+    for (&region.control.catalogue.indexes) |*first| {
+        var at = first.load(.acquire);
+        while (at != 0) {
+            const granule = at;
+            const root = region.pointer(ordered_index.Root, at);
+            at = root.next.load(.acquire);
+            if (root.phase.load(.acquire) != @intFromEnum(Phase.dropping)) continue;
+            if (root.ready_at.load(.acquire) > horizon) continue;
+            if (try takeOut(session, granule, count)) {
+                table_indexes.setPhase(region, granule, .none);
+            }
+        }
     }
 }
 

@@ -109,7 +109,8 @@ pub const Root = extern struct {
     flags: u8,
     reserved: u8,
     keys: index_key.Layout,
-    /// Snapshots before this position do not find all their rows here.
+    /// Snapshots before this position do not find all their rows here. In phase dropping: once the
+    /// horizon is here, nobody uses the index any more.
     ready_at: Shm(u64),
     padding_a: [line * 2 - 24 - @sizeOf(index_key.Layout)]u8,
     /// Groups of entries with equal columns. Changes often, so it has a cache line of its own.
@@ -124,6 +125,9 @@ pub const Root = extern struct {
         ready = 2,
         /// Given up; its entries go. Then it is `none`, and may be built again.
         emptying = 3,
+        /// Dropped: from now on nobody keeps it or begins to use it. Its entries stay for those who
+        /// have begun; then they go, and it is `none`.
+        dropping = 4,
         _,
 
         /// Whether writers keep it.

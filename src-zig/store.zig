@@ -82,8 +82,6 @@ pub const Store = struct {
     /// Null if it has no directory.
     files: ?store_files.StoreFiles,
     checkpointer: Checkpointer,
-    /// Lock byte 1 excludes other processes only.
-    declaring: ProcessMutex,
 
     /// Opens a store, or hands out the one that this process has open already.
     pub fn open(options: Options, detail: *Detail) Error!*Store {
@@ -150,7 +148,6 @@ pub const Store = struct {
         // Before anybody sees the store open: what was committed is complete then.
         _ = store.participant.recoverDead(recovery);
         store.catalogue = .init(region, gpa);
-        store.declaring = .{};
         store.files = if (paths.data_directory) |*path| .init(path) else null;
         store.engine.start(region, gpa, &store.participant) catch |err| return switch (err) {
             error.ThreadFailed => {
@@ -238,13 +235,28 @@ pub const Store = struct {
     /// Creates a table, or checks the declaration against the table of that name. Returns its
     /// number.
     pub fn declare(store: *Store, blob: []const u8, detail: *Detail) Error!u32 {
-        store.declaring.lock();
-        defer store.declaring.unlock();
+        store.engine.declaring.lock();
+        defer store.engine.declaring.unlock();
         try store.lock.wait(lock_file.byte_tables, tables_timeout_ns, detail);
         defer sync.ByteLock.unlock(store.lock.fd, lock_file.byte_tables);
         const id = try store.catalogue.declare(blob, detail);
         try store.buildIndexes(id, detail);
         return id;
+    }
+
+    /// Drops an index of a table. Its memory comes back when nobody uses it any more.
+    pub fn dropIndex(store: *Store, table: u32, number: u32, detail: *Detail) Error!void {
+        store.engine.declaring.lock();
+        defer store.engine.declaring.unlock();
+        try store.lock.wait(lock_file.byte_tables, tables_timeout_ns, detail);
+        defer sync.ByteLock.unlock(store.lock.fd, lock_file.byte_tables);
+        const schema = try store.catalogue.table(table);
+        const region = &store.file.region;
+        if (schema.table.indexes.?.byNumber(number)) |index| {
+            if (index.phase(region).isKept()) return index_build.drop(region, index.root);
+        }
+        detail.set("table \"{s}\" has no index {d}", .{ schema.table.name(), number });
+        return error.NotFound;
     }
 
     /// Builds what the declaration has added to a table that was there, or what a builder that was

@@ -421,18 +421,18 @@ export class PreparedQuery<Row, Patch = Partial<Row>> {
 
   /** Runs the query with these values and returns its first row, or undefined. */
   first(...args: unknown[]): Row | undefined {
-    for (const row of this.#executor.run<Row>(this.#query, args, 1)) return row;
+    for (const row of this.#executor.run<Row>(this.#current(), args, 1)) return row;
     return undefined;
   }
 
   /** Returns the number of rows that the query would give with these values. */
   count(...args: unknown[]): number {
-    return this.#executor.count(this.#query, args);
+    return this.#executor.count(this.#current(), args);
   }
 
   /** Runs the query with these values and gives its rows one after the other. */
   iterate(...args: unknown[]): Iterable<Row> {
-    return this.#executor.run<Row>(this.#query, args, Infinity);
+    return this.#executor.run<Row>(this.#current(), args, Infinity);
   }
 
   /** Computes aggregates with these values; see {@linkcode QueryBuilder.aggregate}. */
@@ -440,32 +440,38 @@ export class PreparedQuery<Row, Patch = Partial<Row>> {
     aggregates: A,
     ...args: unknown[]
   ): AggregateResults<Row, A> {
-    const results = this.#executor.aggregate(this.#query, args, aggregates);
+    const results = this.#executor.aggregate(this.#current(), args, aggregates);
     return results as AggregateResults<Row, A>;
   }
 
   /** Changes the rows found with these values; see {@linkcode QueryBuilder.update}. */
   update(patch: Patch, ...args: unknown[]): number {
-    return this.#executor.update(this.#query, args, patch);
+    return this.#executor.update(this.#current(), args, patch);
   }
 
   /** Deletes the rows found with these values; see {@linkcode QueryBuilder.delete}. */
   delete(...args: unknown[]): number {
-    return this.#executor.delete(this.#query, args);
+    return this.#executor.delete(this.#current(), args);
   }
 
   /** Gives the rows bit by bit; see {@linkcode QueryBuilder.stream}. */
   stream(...args: unknown[]): AsyncIterable<Row> {
-    return this.#executor.stream<Row>(this.#query, args);
+    return this.#executor.stream<Row>(this.#current(), args);
   }
 
   /** Runs the query with these values and explains it with what each step took. */
   analyze(...args: unknown[]): Explanation {
-    return this.#query.explain(args, this.#executor.measure(this.#query, args));
+    const query = this.#current();
+    return query.explain(args, this.#executor.measure(query, args));
   }
 
   /** Explains the plan; without values, parameters stand for themselves. */
   explain(...args: unknown[]): Explanation {
-    return this.#query.explain(args.length === 0 ? undefined : args);
+    return this.#current().explain(args.length === 0 ? undefined : args);
+  }
+
+  /** The query, planned for the indexes of now: its plan may name one that was dropped. */
+  #current(): CompiledQuery {
+    return this.#query.refreshIndexes();
   }
 }

@@ -54,6 +54,8 @@ export class CompiledQuery {
   readonly #query: Query;
   readonly #counts: PlanCounts;
   #plan: Plan;
+  /** The `indexVersion` that the plan is for. */
+  #version: number;
   #encoder: PlanEncoder | null = null;
   #variants: Map<string, CompiledQuery> | undefined;
 
@@ -66,6 +68,7 @@ export class CompiledQuery {
   constructor(query: Query, counts: PlanCounts) {
     this.#query = query;
     this.#counts = counts;
+    this.#version = counts.indexVersion?.() ?? 0;
     this.#plan = planQuery(query, counts);
   }
 
@@ -79,16 +82,35 @@ export class CompiledQuery {
     return this.#plan;
   }
 
-  /** Plans again if counts have changed that the choice depended on. */
+  /** Plans again if indexes have changed, or counts that the choice depended on. */
   refresh(): this {
-    const { counts } = this.#plan;
-    for (const used of counts) {
+    if (this.#replanForIndexes()) return this;
+    for (const used of this.#plan.counts) {
       if (this.#counts.distinctKeys(used.index) === used.count) continue;
-      this.#plan = planQuery(this.#query, this.#counts);
-      this.#encoder = null;
+      this.#replan();
       break;
     }
     return this;
+  }
+
+  /** Plans again if the indexes of the table have changed. */
+  refreshIndexes(): this {
+    this.#replanForIndexes();
+    return this;
+  }
+
+  /** Plans again if the indexes of the table have changed; returns whether they have. */
+  #replanForIndexes(): boolean {
+    const version = this.#counts.indexVersion?.() ?? 0;
+    if (version === this.#version) return false;
+    this.#version = version;
+    this.#replan();
+    return true;
+  }
+
+  #replan(): void {
+    this.#plan = planQuery(this.#query, this.#counts);
+    this.#encoder = null;
   }
 
   /**
@@ -175,7 +197,7 @@ export class QueryCompiler {
   /**
    * Starts with nothing remembered.
    *
-   * @param table The table; make a new compiler when its indexes change.
+   * @param table The table.
    * @param counts The counts of the table.
    */
   constructor(table: TableMeta, counts: PlanCounts) {

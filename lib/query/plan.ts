@@ -45,6 +45,11 @@ export interface PlanCounts {
    * rows).
    */
   distinctKeys(index: IndexMeta | null): number;
+  /**
+   * Brings the indexes of the table's metadata up to date, and returns a number that is another one
+   * whenever they have changed. Left out where they never change.
+   */
+  indexVersion?(): number;
 }
 
 /** One count that decided between two candidates. */

@@ -57,6 +57,11 @@ export interface TableMeta {
   readonly byName: ReadonlyMap<string, number>;
 }
 
+/** A table whose indexes are brought up to date when they change. */
+export interface OpenTableMeta extends TableMeta {
+  indexes: readonly IndexMeta[];
+}
+
 /** A column as {@linkcode tableMeta} takes it: what is left out is false, or 0. */
 export type ColumnSpec = Pick<ColumnMeta, "name" | "kind"> & Partial<ColumnMeta>;
 
@@ -78,7 +83,7 @@ export interface TableSpec {
  * Makes the metadata that queries on a table need.
  *
  * @param spec The table.
- * @returns Metadata that never changes; make it anew when the catalogue changes.
+ * @returns The metadata. Only its indexes may change, see {@linkcode indexMetas}.
  *
  * @example A table of two columns with one index
  * ```ts
@@ -99,7 +104,7 @@ export interface TableSpec {
  * assert.equal(meta.indexes[0]?.name, "altitude");
  * ```
  */
-export function tableMeta(spec: TableSpec): TableMeta {
+export function tableMeta(spec: TableSpec): OpenTableMeta {
   const columns = spec.columns.map((column) => ({
     nullable: false,
     capacity: 0,
@@ -108,18 +113,23 @@ export function tableMeta(spec: TableSpec): TableMeta {
     bigint: false,
     ...column,
   }));
-  const name = (column: number): string => columns[column]?.name ?? `#${column}`;
   return {
     id: spec.id,
     name: spec.name,
     primaryKey: spec.primaryKey,
     columns,
-    indexes: (spec.indexes ?? []).map((index) => ({
-      name: index.columns.map(name).join(", "),
-      ...index,
-    })),
+    indexes: indexMetas(columns, spec.indexes ?? []),
     byName: new Map(columns.map((column, number) => [column.name, number])),
   };
+}
+
+/** Makes the metadata of the indexes of a table; their names are made from the columns. */
+export function indexMetas(
+  columns: readonly Pick<ColumnMeta, "name">[],
+  indexes: readonly (Omit<IndexMeta, "name"> & { readonly name?: string })[],
+): IndexMeta[] {
+  const name = (column: number): string => columns[column]?.name ?? `#${column}`;
+  return indexes.map((index) => ({ name: index.columns.map(name).join(", "), ...index }));
 }
 
 /**

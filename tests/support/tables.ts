@@ -37,3 +37,13 @@ export const Account = defineTable("Account", {
   note: t.text(100).nullable(),
   code: t.text(8).nullable().unique(),
 });
+
+const item = { id: t.int32().primaryKey(), n: t.int32(), s: t.text(8) };
+
+/** A table that may have been declared without indexes ... */
+export const Indexless = defineTable("Item", item);
+
+/** ... or with them. */
+export const Item = defineTable("Item", { ...item, n: t.int32().index() }, {
+  indexes: [["s", "n"]],
+});
