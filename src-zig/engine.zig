@@ -194,7 +194,8 @@ pub const Engine = struct {
         const drained = ring.drainedPosition(region);
         const moved = drained != engine.drained_before;
         engine.drained_before = drained;
-        if ((waiting_logs or dropped.waits) and drained == region.control.next.word.load(.acquire)) {
+        const retired = waiting_logs or dropped.waits;
+        if (retired and drained == region.control.next.word.load(.acquire)) {
             // Nobody commits, and something retired at drained + 1 waits for it.
             vacuum.burnPosition(region);
             return true;
