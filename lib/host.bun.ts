@@ -4,36 +4,58 @@
  * @module
  */
 
-import { dlopen, type FFIFunction, type Pointer, toArrayBuffer } from "bun:ffi";
 import process from "node:process";
-import type { Host, Readable, Signatures, Symbols } from "./host.ts";
+import type { Host, NativeType, Readable, Signatures, Symbols } from "./host.ts";
 
-/** The native functions and memory of this process, by way of `bun:ffi`. */
-export const host: Host = {
-  name: "Bun",
-  version: process.versions.bun ?? "0",
-  versionMin: "1.4.0",
+/** What is used of `bun:ffi`, so that the file loads and type-checks under other runtimes. */
+interface ForeignFunctions {
+  dlopen(
+    path: string,
+    functions: Record<string, { args: readonly NativeType[]; returns: NativeType | "void" }>,
+  ): { readonly symbols: unknown };
+  toArrayBuffer(address: number, offset: number, size: number): ArrayBuffer;
+}
 
-  load<S extends Signatures>(path: string, signatures: S): Symbols<S> {
-    const functions: Record<string, FFIFunction> = {};
-    for (const [name, [parameters, result]] of Object.entries(signatures)) {
-      functions[name] = { args: [...parameters], returns: result };
-    }
-    return dlopen(path, functions).symbols as unknown as Symbols<S>;
-  },
+/** What is used of `Bun`. */
+interface BunNamespace {
+  connect(options: {
+    /** A descriptor that is connected already. */
+    readonly fd: number;
+    readonly socket: { data(): void; close(): void; error(): void };
+  }): Promise<{ ref(): void; unref(): void; end(): void }>;
+}
 
-  view(address: number, size: number): ArrayBuffer {
-    return toArrayBuffer(address as Pointer, 0, size);
-  },
+/** Makes the host, by way of `bun:ffi`. */
+export function makeBunHost(): Host {
+  const bun = (globalThis as unknown as { readonly Bun: BunNamespace }).Bun;
+  const ffi = process.getBuiltinModule("bun:ffi") as unknown as ForeignFunctions;
+  return {
+    name: "Bun",
+    version: process.versions["bun"] ?? "0",
+    versionMin: "1.4.0",
 
-  async readable(descriptor: number, onRead: () => void): Promise<Readable> {
-    // A descriptor that is connected already is not in the declared options.
-    const options = { fd: descriptor, socket: { data: onRead, close() {}, error() {} } };
-    const socket = await Bun.connect(options as unknown as Bun.UnixSocketOptions<undefined>);
-    return {
-      ref: () => socket.ref(),
-      unref: () => socket.unref(),
-      close: () => void socket.end(),
-    };
-  },
-};
+    load<S extends Signatures>(path: string, signatures: S): Symbols<S> {
+      const functions: Parameters<ForeignFunctions["dlopen"]>[1] = {};
+      for (const [name, [args, returns]] of Object.entries(signatures)) {
+        functions[name] = { args, returns };
+      }
+      return ffi.dlopen(path, functions).symbols as Symbols<S>;
+    },
+
+    view(address: number, size: number): ArrayBuffer {
+      return ffi.toArrayBuffer(address, 0, size);
+    },
+
+    async readable(descriptor: number, onRead: () => void): Promise<Readable> {
+      const socket = await bun.connect({
+        fd: descriptor,
+        socket: { data: onRead, close() {}, error() {} },
+      });
+      return {
+        ref: () => socket.ref(),
+        unref: () => socket.unref(),
+        close: () => void socket.end(),
+      };
+    },
+  };
+}

@@ -1,11 +1,16 @@
 /**
  * What a runtime must offer: loading the native library, and seeing its memory.
  *
- * `host.bun.ts` and `host.deno.ts` implement it and are the only files that know their runtime;
- * `package.json` selects one of them as `#host`.
+ * `host.bun.ts` and `host.deno.ts` implement it and are the only files that know their runtime.
+ * Both load under both, and one of them is chosen here, so that a program may import the module
+ * from anywhere without saying which runtime it runs on.
  *
  * @module
  */
+
+import process from "node:process";
+import { makeBunHost } from "./host.bun.ts";
+import { makeDenoHost } from "./host.deno.ts";
 
 /** The types that cross the border. 64-bit integers do not: an `f64` is exact up to 2^53. */
 export type NativeType = "u32" | "i32" | "f64" | "buffer";
@@ -45,8 +50,8 @@ export interface Host {
   readonly name: string;
   /** The version that runs. */
   readonly version: string;
-  /** The oldest version that works. */
-  readonly versionMin: string;
+  /** The oldest version that works; undefined if none does. */
+  readonly versionMin: string | undefined;
   /**
    * Loads a shared library. It stays loaded until the process ends.
    *
@@ -69,4 +74,23 @@ export interface Host {
    * @param onRead Called each time that something was there to read.
    */
   readable(descriptor: number, onRead: () => void): Promise<Readable>;
+}
+
+/** The runtime that runs. */
+export const host: Host = chooseHost();
+
+function chooseHost(): Host {
+  if ("Bun" in globalThis) return makeBunHost();
+  if ("Deno" in globalThis) return makeDenoHost();
+  const refuse = (): never => {
+    throw new Error("This runtime cannot load native libraries");
+  };
+  return {
+    name: "Node.js",
+    version: process.versions.node,
+    versionMin: undefined,
+    load: refuse,
+    view: refuse,
+    readable: refuse,
+  };
 }

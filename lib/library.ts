@@ -7,13 +7,12 @@
  * @module
  */
 
-import { host } from "#host";
 import { resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { abiHash, signatures } from "./abi.ts";
 import { AerostoreError, quote } from "./errors.ts";
-import type { Symbols } from "./host.ts";
+import { host, type Symbols } from "./host.ts";
 
 /** The functions of the native library. */
 export type Library = Symbols<typeof signatures>;
@@ -49,11 +48,12 @@ export function loadLibrary(chosen?: string): Library {
 }
 
 function checkRuntime(): void {
-  if (atLeast(host.version, host.versionMin)) return;
+  const { name, version, versionMin } = host;
+  if (versionMin !== undefined && atLeast(version, versionMin)) return;
+  const needed = versionMin === undefined ? "Bun or Deno" : `${name} ${versionMin} or later`;
   throw new AerostoreError(
     "unsupported_platform",
-    `Cannot run on ${host.name} ${host.version}: Aerostore needs ${host.name} ` +
-      `${host.versionMin} or later`,
+    `Cannot run on ${name} ${version}: Aerostore needs ${needed}`,
   );
 }
 

@@ -10,10 +10,10 @@
  * @module
  */
 
-import { host } from "#host";
 import { Control, Limit, OpenFlag } from "./abi.ts";
 import { DurabilityWaits } from "./durability.ts";
 import { AerostoreError, codeOfResult, type ErrorCode, quote, reasonOf } from "./errors.ts";
+import { host } from "./host.ts";
 import type { Library } from "./library.ts";
 import { phaseOf, type RecoveryProgress } from "./maintenance.ts";
 import { Memory } from "./memory.ts";

@@ -8,10 +8,9 @@
  * @module
  */
 
-import { host } from "#host";
 import { clearInterval, setInterval } from "node:timers";
 import { AerostoreError } from "./errors.ts";
-import type { Readable } from "./host.ts";
+import { host, type Readable } from "./host.ts";
 import type { Library } from "./library.ts";
 
 const pollMs = 5;

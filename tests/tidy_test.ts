@@ -37,7 +37,7 @@ const zigTestRoots = [
   "src-zig/sim/sync_sim.zig",
 ];
 
-/** What `package.json` puts behind "#host". */
+/** Of which `lib/host.ts` chooses one. */
 const hostFiles = ["lib/host.bun.ts", "lib/host.deno.ts"];
 
 /** A word that must not stand in the code of some files, and what to write instead. */
@@ -263,20 +263,19 @@ describe("tidy", () => {
   });
 
   test("no TypeScript file of the library is dead", () => {
-    const live = reachable(["mod.ts", ...hostFiles]);
+    const live = reachable(["mod.ts"]);
     report(
       sources.filter(({ path }) => inLibrary(path) && path.endsWith(".ts") && !live.has(path))
         .map(({ path }) => `${path}: mod.ts does not lead to it: use it or delete it`),
     );
   });
 
-  test("the library imports only its own files, #host and node: modules", () => {
+  test("the library imports only its own files and node: modules", () => {
     report(
       sources.filter(({ path }) => path === "mod.ts" || inLibrary(path)).flatMap((file) =>
         importsOf(file).filter((target) =>
           !(target.startsWith("lib/") && target.endsWith(".ts")) &&
-          !target.startsWith("node:") && target !== "#host" &&
-          !(target === "bun:ffi" && file.path === "lib/host.bun.ts")
+          !target.startsWith("node:")
         ).map((target) => `${file.path}: imports ${target}: the library depends on nothing`)
       ),
     );

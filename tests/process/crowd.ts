@@ -3,7 +3,7 @@
  * known to live, of the files that it is told.
  */
 
-import { host } from "#host";
+import { host } from "../../lib/host.ts";
 import { readArguments, receive, tell } from "./channel.ts";
 
 /** The byte of the file that the first process locks, see `src-zig/lock_file.zig`. */

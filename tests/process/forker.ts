@@ -1,6 +1,6 @@
 /** Holds transactions, and forks without starting another program: the copy has all that it has. */
 
-import { host } from "#host";
+import { host } from "../../lib/host.ts";
 import { Aerostore, type OpenOptions } from "../../mod.ts";
 import { Presence } from "../support/tables.ts";
 import { readArguments, receive, tell } from "./channel.ts";

@@ -1,8 +1,8 @@
 /** Opens a database where no thread can be started any more, and tells how that went. */
 
-import { host } from "#host";
 import process from "node:process";
 import { Aerostore, AerostoreError, type OpenOptions } from "../../mod.ts";
+import { host } from "../../lib/host.ts";
 import { loadLibrary } from "../../lib/library.ts";
 import { readArguments, tell } from "./channel.ts";
 
