@@ -25,6 +25,7 @@ const fuzzers = [_]Fuzzer{
     .of("glob", 10_000, @import("glob_fuzz.zig")),
     .of("ingest", 500, @import("ingest_fuzz.zig")),
     .of("log", 200, @import("log_fuzz.zig")),
+    .of("log_row", 20_000, @import("log_row_fuzz.zig")),
     .of("plan", 1_000, @import("plan_fuzz.zig")),
     .of("query", 500, @import("query_fuzz.zig")),
     .of("row", 5_000, @import("row_fuzz.zig")),
@@ -72,6 +73,7 @@ test {
     _ = @import("glob_fuzz.zig");
     _ = @import("ingest_fuzz.zig");
     _ = @import("log_fuzz.zig");
+    _ = @import("log_row_fuzz.zig");
     _ = @import("plan_fuzz.zig");
     _ = @import("query_fuzz.zig");
     _ = @import("row_fuzz.zig");
