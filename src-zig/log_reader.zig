@@ -42,7 +42,8 @@ pub const Options = struct {
     /// Frames above it are wanted: the start of a checkpoint, or what is durable when a leader
     /// takes over. 1 is the beginning: no position at or below it is ever logged.
     from: u64 = 1,
-    /// Frames above it are not looked at.
+    /// Frames above it are not looked at. A new leader sets it, who knows by `required` what the
+    /// last position up to it must be.
     to: u64 = std.math.maxInt(u64),
     /// A position that was logged and synced, or 1 if the caller knows of none.
     required: u64 = 1,
@@ -354,8 +355,11 @@ const Walk = struct {
         if (last >= required and !walk.required_seen) {
             return damagedAt(.required_missing, place, required, required);
         }
-        // What is beyond `to` was not looked at, and is nobody's business here.
-        if (last == reader.options.to or walk.passed_to) return .clean;
+        // What is beyond `to` is nobody's business here, and a caller who sets it and has got what
+        // it requires does not wait for the rest of a large file.
+        const is_bounded = reader.options.to != std.math.maxInt(u64);
+        if (is_bounded and (last == required or last == reader.options.to)) return .clean;
+        if (walk.passed_to) return .clean;
 
         var after: After = .{ .hint = required };
         try walk.lookBehind(index, &after);

@@ -60,7 +60,7 @@ pub const Window = struct {
             const left = try window.bytes(at, 1);
             if (left.len == 0) return null;
             const ahead = window.buffer[@intCast(at - window.start)..window.len];
-            const used = std.mem.indexOfNone(u8, ahead, &.{0}) orelse {
+            const used = firstUsed(ahead) orelse {
                 at += ahead.len;
                 continue;
             };
@@ -94,3 +94,28 @@ pub const Window = struct {
         window.len = try window.files.readAt(file, window.buffer[0..@intCast(room)], offset);
     }
 };
+
+/// The index of the first byte that is not zero. In strides, because the rest of a segment is
+/// long.
+fn firstUsed(bytes: []const u8) ?usize {
+    const Stride = @Vector(64, u8);
+    const size = @sizeOf(Stride);
+    var at: usize = 0;
+    while (at + size <= bytes.len) : (at += size) {
+        const stride: Stride = bytes[at..][0..size].*;
+        if (@reduce(.Or, stride) != 0) break;
+    }
+    for (bytes[at..], at..) |byte, i| if (byte != 0) return i;
+    return null;
+}
+
+test "firstUsed: finds the one byte, wherever it is" {
+    var bytes: [300]u8 = @splat(0);
+    try std.testing.expectEqual(null, firstUsed(&bytes));
+    for (0..bytes.len) |i| {
+        bytes[i] = 1;
+        defer bytes[i] = 0;
+        try std.testing.expectEqual(i, firstUsed(&bytes));
+        try std.testing.expectEqual(null, firstUsed(bytes[0..i]));
+    }
+}

@@ -297,6 +297,52 @@ test "LogReader.open: a lost tail that nobody was promised is torn, across segme
     try expectCommits(&log, upTo(2));
 }
 
+test "LogReader.open: a lost frame without a position of its own breaks the chain too" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    var writer = try startWith(&disk, 1, 2, 1);
+    defer writer.stop();
+    // The image fills its block, so what follows it is where a frame behind a sync could be.
+    try commit(&writer, .commit, 2, 1000);
+    const image: [segment.block_size - 1040 - 40]u8 = @splat(1);
+    try writer.note(.catalogue, &image);
+    try commit(&writer, .commit, 3, 100);
+    try writer.flush();
+    const bytes = disk.contents(nameOf(1)).?;
+    @memset(bytes[first_frame + 1040 .. third_frame], 0);
+
+    var log = try openLog(&disk, 1, all);
+    defer log.close();
+    try testing.expect(log.verdict == .torn);
+    try expectCommits(&log, upTo(2));
+}
+
+test "LogWriter: any number of segments may end while one sync is under way" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    var writer = try startWith(&disk, 1, 2, 1);
+    defer writer.stop();
+    for (2..20) |position| try commit(&writer, .commit, position, 3000);
+    const target = try writer.beginSync();
+    for (20..60) |position| try commit(&writer, .commit, position, 3000);
+    try target.sync(disk.files());
+    writer.endSync(&target);
+    writer.noteDurable(target.position);
+    try sync(&writer);
+
+    var prng: std.Random.DefaultPrng = .init(1);
+    var image = try disk.crash(prng.random(), .{
+        .kept_percent = 0,
+        .torn_percent = 0,
+        .name_percent = 0,
+    });
+    defer image.deinit();
+    var log = try openLog(&image, 1, all);
+    defer log.close();
+    try testing.expectEqual(Verdict.clean, log.verdict);
+    try expectCommits(&log, upTo(59));
+}
+
 test "LogReader.open: another store and another format are refused" {
     var disk: MemoryDisk = .init(testing.allocator);
     defer disk.deinit();

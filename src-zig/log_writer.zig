@@ -40,7 +40,8 @@ pub const Error = file_layer.Error || Allocator.Error;
 
 /// Bytes of finished frames that go to the file without being asked for.
 const batch_size_max = 1024 * 1024;
-/// Complete segments that may wait for their last sync; one more while a sync is under way.
+/// Complete segments that may wait for their last sync. While a sync is under way there may be two
+/// more: none of its files may be closed, and the active segment may be one of them.
 const closing_count_max = 8;
 const zeros: [64 * 1024]u8 = @splat(0);
 
@@ -104,7 +105,7 @@ fn discard(spare: Spare, files: Files) void {
 pub const SyncTarget = struct {
     /// The last logged position that the sync covers.
     position: u64,
-    files: [closing_count_max + 2]Handle = undefined,
+    files: [closing_count_max + 1]Handle = undefined,
     count: u32 = 0,
     /// How many of the files are segments that are complete.
     complete: u32 = 0,
@@ -148,9 +149,10 @@ pub const LogWriter = struct {
     active: Active,
     spare: ?Spare = null,
     /// Complete segments with bytes that are not synced.
-    closing: [closing_count_max + 1]Handle = undefined,
+    closing: [closing_count_max + 2]Handle = undefined,
     closing_count: u32 = 0,
-    /// The first so many of them belong to a sync that is under way.
+    /// The first so many of them belong to a sync that is under way; counts the active segment
+    /// too if that does, which then is the next to be closed.
     syncing_count: u32 = 0,
     /// `finished` bytes of frames that wait to be written, then the open frame.
     buffer: std.ArrayList(u8) = .empty,
@@ -322,7 +324,6 @@ pub const LogWriter = struct {
             target.count += 1;
         }
         target.complete = target.count;
-        writer.syncing_count = target.count;
         const active = &writer.active;
         if (active.unsynced) {
             target.files[target.count] = active.file;
@@ -330,6 +331,7 @@ pub const LogWriter = struct {
             active.unsynced = false;
             active.end = std.mem.alignForward(u64, active.end, segment.block_size);
         }
+        writer.syncing_count = target.count;
         return target;
     }
 
@@ -481,7 +483,7 @@ pub const LogWriter = struct {
     /// Syncs a complete segment here when nobody has done it for long.
     fn limitClosing(writer: *LogWriter) Error!void {
         const oldest = writer.syncing_count;
-        if (writer.closing_count < closing_count_max or oldest == writer.closing_count) return;
+        if (writer.closing_count < closing_count_max or oldest >= writer.closing_count) return;
         errdefer writer.failed = true;
         try writer.files.sync(writer.closing[oldest]);
         writer.files.close(writer.closing[oldest]);
