@@ -43,8 +43,8 @@ pub const Kind = enum(u8) {
 pub const Header = extern struct {
     /// Bytes of the frame with this header and the padding; a multiple of 8.
     length: u32,
-    /// CRC-32C of all bytes of the frame but the first eight, from the seed of the segment,
-    /// with the length added in front.
+    /// CRC-32C, from the seed of the segment, of the length as eight bytes and of what follows the
+    /// checksum.
     checksum: u32 = 0,
     /// The position that it commits or will commit, else `previous`.
     position: u64,
@@ -120,7 +120,8 @@ pub fn isPlausible(bytes: []const u8) bool {
 }
 
 fn sumOf(frame: []const u8, seed: u32) u32 {
-    return crc32c.update(crc32c.update(seed, frame[0..4]), frame[8..]);
+    const length: u64 = std.mem.readInt(u32, frame[0..4], .little);
+    return crc32c.update(crc32c.update(seed, std.mem.asBytes(&length)), frame[8..]);
 }
 
 const testing = std.testing;

@@ -51,11 +51,9 @@ pub const Tables = []const ?*const TableInfo;
 
 /// The most bytes that `encode` writes for a row of this table.
 pub fn sizeMax(table: *const TableInfo) usize {
-    var size: usize = overhead_max;
-    for (table.slice()) |*column| {
-        size += if (column.kind.scalarSize()) |scalar| scalar else 3 + @as(usize, column.capacity);
-    }
-    return size;
+    // No cell is longer than in a payload: a length takes at most two bytes where the cell has two,
+    // and three where a long text has a cell of four.
+    return overhead_max + @as(usize, table.payload_size_max);
 }
 
 /// Writes the record of a full row, or of the columns in `mask` of it, to the start of `out`, which

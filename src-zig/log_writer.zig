@@ -402,8 +402,9 @@ pub const LogWriter = struct {
         if (writer.failed) return error.IoError;
         const open = writer.open.?;
         const size = std.mem.alignForward(usize, writer.frameSize(), 8);
-        const padding = size - writer.frameSize();
-        try writer.buffer.appendNTimes(writer.gpa, 0, padding);
+        try writer.buffer.ensureUnusedCapacity(writer.gpa, 8);
+        @memset(writer.buffer.unusedCapacitySlice()[0..8], 0);
+        writer.buffer.items.len = writer.finished + size;
         if (writer.active.end + writer.finished + size > writer.active.limit()) {
             try writer.rotate(size);
         }
