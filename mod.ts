@@ -33,6 +33,7 @@
 export { Aerostore } from "./lib/database.ts";
 export type { EphemeralOptions, OpenOptions, RemoveOptions } from "./lib/open_options.ts";
 export { AerostoreError, type ErrorCode } from "./lib/errors.ts";
+export { QueryError } from "./lib/stapi/query_error.ts";
 export {
   Column,
   type ColumnMakers,

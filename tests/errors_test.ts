@@ -19,6 +19,7 @@ import {
   AerostoreError,
   defineTable,
   type ErrorCode,
+  QueryError,
   t,
   type Transaction,
 } from "../mod.ts";
@@ -300,6 +301,10 @@ describe("searching", () => {
     const search = (query: string): () => unknown => () => table.search(query);
     expectCode("invalid_list", search("-compare {{= id A"), "invalid Tcl-style list syntax");
     expectCode("unknown_option", search("-x 1"), "unknown STAPI option '-x'");
+    assert.throws(
+      search("-limit 5 -x 1"),
+      (error) => error instanceof QueryError && error.offset === 9 && error.word === "-x",
+    );
     expectCode(
       "unsupported_operator",
       search("-compare {{~ id A}}"),

@@ -9,15 +9,39 @@ import { describe, test } from "node:test";
 import {
   type Aerostore,
   type AerostoreError,
+  type Changes,
+  type ColumnValue,
+  type CompareClause,
+  type ConfigurationName,
+  type ConfigurationValue,
   defineTable,
+  type Dialect,
+  type EphemeralOptions,
   type ErrorCode,
+  type Explanation,
+  type IngestProgress,
+  type IngestSource,
   type InsertOf,
   type KeyOf,
+  type MemoryStats,
+  type OpenOptions,
   type PatchOf,
+  type QueryError,
+  type RemoveOptions,
+  type Result,
+  type RetryOptions,
+  type Route,
   type RowOf,
   type RowView,
+  type SearchQuery,
+  type Stats,
   t,
   type Table,
+  type TableStats,
+  type Transaction,
+  type TransactionOptions,
+  type UpsertManyOptions,
+  type Verification,
 } from "../mod.ts";
 
 /** True if both types are the same, optionality and modifiers included. */
@@ -223,6 +247,37 @@ describe("inference", () => {
   test("a code is one of the union", () => {
     isTrue<Equal<AerostoreError["code"], ErrorCode>>();
     isTrue<Equal<Extract<ErrorCode, "region_full" | "no_such_code">, "region_full">>();
+  });
+});
+
+describe("what public calls take and give", () => {
+  test("has a name that programs can import", () => {
+    isTrue<Equal<ReturnType<Aerostore["stats"]>, Stats>>();
+    isTrue<Equal<Stats["tables"][number], TableStats>>();
+    isTrue<Equal<Stats["memory"], MemoryStats>>();
+    isTrue<Equal<ReturnType<Aerostore["verify"]>, Verification>>();
+    isTrue<Equal<ReturnType<Aerostore["begin"]>, Transaction>>();
+    isTrue<Equal<Parameters<Aerostore["begin"]>[0], TransactionOptions | undefined>>();
+    isTrue<Equal<Parameters<Aerostore["transaction"]>[1], RetryOptions | undefined>>();
+    isTrue<Equal<Parameters<Aerostore["setConfig"]>[0], ConfigurationName>>();
+    isTrue<Equal<ConfigurationValue<"synchronous_commit">, "on" | "off">>();
+    isTrue<Equal<ReturnType<Table["search"]>, Result<Record<string, ColumnValue | null>>>>();
+    isTrue<Equal<ReturnType<ReturnType<Table["query"]>["explain"]>, Explanation>>();
+    isTrue<Equal<Explanation["route"], Route>>();
+    isTrue<Equal<Parameters<Table["ingestTsv"]>[0], IngestSource>>();
+    isTrue<Equal<Awaited<ReturnType<Table["ingestTsv"]>>, IngestProgress>>();
+    isTrue<Equal<OpenOptions["dialect"], Dialect | undefined>>();
+    isTrue<Equal<EphemeralOptions["ephemeral"], string>>();
+    isTrue<Equal<keyof RemoveOptions, "shmPath" | "libraryPath">>();
+    isTrue<Equal<QueryError["code"], ErrorCode>>();
+  });
+
+  test("can be passed on by programs", () => {
+    const clause: CompareClause<RowOf<typeof FlightState>> = ["range", "altitude", 0, 10_000];
+    const query: SearchQuery<RowOf<typeof FlightState>> = { compare: [clause], sort: ["-lat"] };
+    const options: UpsertManyOptions = { atomic: false };
+    const changes: Changes<typeof FlightState.columns> = { seats: { increment: 1 } };
+    assert.ok([query, options, changes].every((value) => typeof value === "object"));
   });
 });
 

@@ -21,21 +21,28 @@ export interface Place {
 const quotedLengthMax = 60;
 
 /**
- * A query that cannot be understood. To callers it is an {@linkcode AerostoreError}; it also knows
- * the place of the word at fault, so that tools can underline it.
+ * A query that cannot be understood: an {@linkcode AerostoreError} that also knows the place of the
+ * word at fault, so that tools can underline it.
  *
  * @example Underline what is wrong
  * ```ts
  * import assert from "node:assert/strict";
- * import { QueryError } from "./query_error.ts";
+ * import { Aerostore, defineTable, QueryError, t } from "aerostore";
  *
- * const error = new QueryError("unknown_option", "unknown STAPI option '-x'", {
- *   offset: 14,
- *   word: "-x",
+ * const Gate = defineTable("Gate", { id: t.text(8).primaryKey() });
+ * using db = Aerostore.open({
+ *   ephemeral: `gates-${crypto.randomUUID()}`,
+ *   tables: [Gate],
+ *   size: "8MiB",
  * });
- * assert.equal(error.message, "unknown STAPI option '-x' (offset 14)");
- * assert.equal(error.code, "unknown_option");
- * assert.equal(error.offset, 14);
+ * const search = "-limit 5 -sideways 1";
+ * try {
+ *   db.table(Gate).search(search);
+ * } catch (error) {
+ *   assert.ok(error instanceof QueryError);
+ *   assert.equal(search.slice(error.offset), "-sideways 1");
+ *   assert.equal(error.word, "-sideways");
+ * }
  * ```
  */
 export class QueryError extends AerostoreError {
@@ -51,7 +58,11 @@ export class QueryError extends AerostoreError {
    * @param message What went wrong, for people.
    * @param place Where.
    */
-  constructor(code: ErrorCode, message: string, place: Place) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    place: { readonly offset: number; readonly word: string },
+  ) {
     super(code, message + suffix(message, place));
     this.offset = place.offset;
     this.word = place.word;
