@@ -86,7 +86,7 @@ function print(name: string, numbers: readonly number[], unit: number): void {
   console.log(
     `  ${name.padEnd(44)} ${line(numbers)} ${(all[0] ?? "").padStart(8)} ` +
       `${(all.at(-1) ?? "").padStart(8)} ${
-        (Number.isNaN(ratio) ? "" : ratio.toFixed(2)).padStart(8)
+        (Number.isFinite(ratio) ? ratio.toFixed(2) : "").padStart(8)
       }`,
   );
 }

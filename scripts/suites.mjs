@@ -140,6 +140,14 @@ const tests = [
     skip: () => missing("src-zig/sim/main.zig"),
   },
   {
+    name: "crashstep",
+    about: "Killed at any machine instruction, an operation has happened or it has not",
+    budgetSeconds: 600,
+    level: "ok",
+    commands: [{ tool: findZig, args: ["build", "crashstep", "-Doptimize=ReleaseSafe"] }],
+    summary: plainSummary,
+  },
+  {
     name: "fuzz",
     about: "Every fuzzer for a moment, with a seed of its own",
     budgetSeconds: 240,

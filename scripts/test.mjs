@@ -44,6 +44,7 @@ async function runSuite(suite, env) {
   const deadline = started + suite.budgetSeconds * 1000;
   const counts = { passed: 0, failed: 0 };
   const notes = [];
+  let skippedItself = "";
 
   const skipped = suite.skip?.() ?? "";
   if (skipped !== "") return { name: suite.name, counts, seconds: 0, note: `skipped: ${skipped}` };
@@ -57,6 +58,7 @@ async function runSuite(suite, env) {
       timeoutMs: Math.max(1, deadline - Date.now()),
     });
     if (outcome.interrupted) throw new ToolError(`Interrupted during ${suite.name}`);
+    skippedItself = /^skipped: (?<why>.*)$/m.exec(outcome.output)?.groups?.["why"] ?? "";
     const read = suite.summary === undefined
       ? { passed: outcome.code === 0 ? 1 : 0, failed: 0 }
       : readSummary(suite.summary, outcome.output);
@@ -69,7 +71,9 @@ async function runSuite(suite, env) {
     counts.passed += read.passed;
     counts.failed += read.failed;
   }
-  if (counts.passed + counts.failed === 0) {
+  if (counts.passed + counts.failed === 0 && skippedItself !== "") {
+    notes.push(`skipped: ${skippedItself}`);
+  } else if (counts.passed + counts.failed === 0) {
     counts.failed = 1;
     notes.push("reported no test at all");
   }
