@@ -214,22 +214,26 @@ pub const LogReader = struct {
     }
 };
 
+/// Leaves out files that are removed meanwhile: whoever removes one knows that nobody needs it.
 fn list(gpa: Allocator, files: Files, store_uuid: *const segment.Uuid) Error![]Listed {
     const numbers = try segment.numbers(files, gpa);
     defer gpa.free(numbers);
-    const listed = try gpa.alloc(Listed, numbers.len);
-    errdefer gpa.free(listed);
-    for (listed, numbers) |*file, number| {
+    var listed: std.ArrayList(Listed) = try .initCapacity(gpa, numbers.len);
+    defer listed.deinit(gpa);
+    for (numbers) |number| {
         const name = segment.Name.of(number);
-        const handle = try files.open(name.slice(), .read);
-        defer files.close(handle);
-        file.* = .{
-            .number = number,
-            .found = try segment.readHeader(files, handle, number, store_uuid),
-            .size = try files.size(handle),
+        const file = files.open(name.slice(), .read) catch |err| {
+            if (err == error.NotExist) continue;
+            return err;
         };
+        defer files.close(file);
+        listed.appendAssumeCapacity(.{
+            .number = number,
+            .found = try segment.readHeader(files, file, number, store_uuid),
+            .size = try files.size(file),
+        });
     }
-    return listed;
+    return gpa.dupe(Listed, listed.items);
 }
 
 /// The segments that have a say about positions up to `to`, in their order.
@@ -333,10 +337,10 @@ const Walk = struct {
         const options = &reader.options;
         var after: After = .{ .hint = options.required };
         try walk.lookIntoHeadless(0, &after);
-        // The header of a first segment is on the disk before its first frame. So where there are
-        // no frames, a power cut may have kept the header back, and nothing is lost.
+        // The header of a first segment is on the disk before its first commit. So where there are
+        // none, a power cut or a kill may have kept the header back, and nothing is lost.
         const begins = if (reader.live.len > 0) reader.live[0].header.previous_position else 1;
-        if (@max(options.from, after.hint, begins) > 1 or after.frame_count > 0) {
+        if (@max(options.from, after.hint, begins) > 1 or after.commit_count > 0) {
             const number = if (reader.listed.len > 0) reader.listed[0].number else 0;
             const last = @max(begins, after.hint, options.from + 1);
             return damagedAt(.start_missing, .{ .number = number }, options.from + 1, last);
@@ -402,7 +406,10 @@ const Walk = struct {
         for (reader.listed) |file| {
             const headless = file.found == .damaged or file.found == .blank;
             if (!headless or file.number < number_min) continue;
-            try walk.window.open(file.number, file.size);
+            walk.window.open(file.number, file.size) catch |err| {
+                if (err == error.NotExist) continue; // A spare that its leader has removed.
+                return err;
+            };
             const seed = log_frame.seedOf(&reader.options.store_uuid, file.number);
             const limit = walk.limitBefore(file.number);
             try after.scan(&walk.window, segment.header_area, seed, limit);
@@ -435,8 +442,8 @@ const After = struct {
     hint: u64,
     /// There is something but zeros.
     has_bytes: bool = false,
-    /// Frames that are not void.
-    frame_count: u32 = 0,
+    /// Commits and parts that are not void.
+    commit_count: u32 = 0,
 
     /// Looks at every place where a frame could be from `offset` on.
     fn scan(after: *After, window: *Window, offset: u64, seed: u32, limit: u64) Error!void {
@@ -447,7 +454,8 @@ const After = struct {
             const frame = try window.frameAt(used, seed) orelse continue;
             at = used + frame.header.length;
             if (frame.header.position >= limit) continue;
-            after.frame_count += 1;
+            const is_commit = frame.header.kind == .commit or frame.header.kind == .part;
+            after.commit_count += @intFromBool(is_commit);
             after.hint = @max(after.hint, frame.header.durable_hint);
         }
     }

@@ -372,6 +372,25 @@ test "LogReader.open: an empty directory is an empty log, unless a checkpoint sa
     try testing.expectEqual(.start_missing, after.verdict.damaged.reason);
 }
 
+test "LogReader.open: a first segment without a header is nothing, unless it has commits" {
+    for ([_]bool{ false, true }) |committed| {
+        var disk: MemoryDisk = .init(testing.allocator);
+        defer disk.deinit();
+        var writer = try startWith(&disk, 1, 2, 1);
+        defer writer.stop();
+        try writer.note(.catalogue, "tables");
+        if (committed) try commit(&writer, .commit, 2, 10);
+        try writer.flush();
+        for ([_]u8{ 0, 1 }) |byte| {
+            @memset(disk.contents(nameOf(1)).?[0..segment.header_area], byte);
+            var log = try openLog(&disk, 1, all);
+            defer log.close();
+            try testing.expectEqual(1, log.last_position);
+            try testing.expectEqual(committed, log.verdict == .damaged);
+        }
+    }
+}
+
 test "LogWriter: what a replaced leader still writes is void" {
     var disk: MemoryDisk = .init(testing.allocator);
     defer disk.deinit();
