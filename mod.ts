@@ -14,8 +14,9 @@
  * });
  * type Flight = RowOf<typeof FlightState>;
  *
- * using db = Aerostore.open({
- *   ephemeral: `flights-${crypto.randomUUID()}`,
+ * const ephemeral = `flights-${crypto.randomUUID()}`;
+ * const db = Aerostore.open({
+ *   ephemeral,
  *   tables: [FlightState],
  *   size: "8MiB",
  * });
@@ -25,6 +26,8 @@
  *
  * const high: Flight[] = flights.search("-compare {{> altitude 10000}}").all();
  * assert.deepEqual(high, [{ flight_id: "UAL123", altitude: 31000, typ: "B738" }]);
+ * db.close();
+ * Aerostore.remove({ ephemeral });
  * ```
  *
  * @module

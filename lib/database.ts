@@ -59,13 +59,15 @@ import {
  *   passengers: t.int32().default(0),
  * });
  *
- * const name = `gates-${crypto.randomUUID()}`;
- * using db = Aerostore.open({ ephemeral: name, tables: [Gate], size: "8MiB" });
+ * const ephemeral = `gates-${crypto.randomUUID()}`;
+ * const db = Aerostore.open({ ephemeral, tables: [Gate], size: "8MiB" });
  * const gates = db.table(Gate);
  * gates.insert({ id: "A1", flight: "UAL123" });
  * gates.update("A1", { passengers: 180 });
  * assert.deepEqual(gates.get("A1"), { id: "A1", flight: "UAL123", passengers: 180 });
  * assert.equal(gates.search("-compare {{> passengers 100}}").length, 1);
+ * db.close();
+ * Aerostore.remove({ ephemeral });
  * ```
  */
 export class Aerostore implements Disposable {
@@ -267,9 +269,12 @@ export class Aerostore implements Disposable {
    * import assert from "node:assert/strict";
    * import { Aerostore } from "aerostore";
    *
-   * using db = Aerostore.open({ ephemeral: `ages-${crypto.randomUUID()}`, size: "8MiB" });
+   * const ephemeral = `ages-${crypto.randomUUID()}`;
+   * const db = Aerostore.open({ ephemeral, size: "8MiB" });
    * db.setConfig("max_snapshot_age_ms", 60_000);
    * assert.equal(db.getConfig("aerostore.max_snapshot_age_ms"), 60_000);
+   * db.close();
+   * Aerostore.remove({ ephemeral });
    * ```
    */
   setConfig<Name extends ConfigurationName>(name: Name, value: ConfigurationValue<Name>): void {
@@ -293,20 +298,19 @@ export class Aerostore implements Disposable {
    * @example Commit quickly, and wait for the disk once
    * ```ts
    * import assert from "node:assert/strict";
-   * import { mkdtempSync, rmSync } from "node:fs";
    * import { tmpdir } from "node:os";
    * import { join } from "node:path";
    * import { Aerostore, defineTable, t } from "aerostore";
    *
    * const Visit = defineTable("Visit", { id: t.int32().primaryKey() });
-   * const directory = mkdtempSync(join(tmpdir(), "visits-"));
+   * const directory = join(tmpdir(), `visits-${crypto.randomUUID()}`);
    * {
    *   using db = Aerostore.open(directory, { tables: [Visit], size: "8MiB" });
    *   for (let id = 0; id < 100; id++) db.table(Visit).insert({ id });
    *   await db.flush();
    *   assert.ok(db.stats().log.durable >= db.stats().log.logged);
    * }
-   * rmSync(directory, { recursive: true });
+   * Aerostore.remove(directory);
    * ```
    */
   async flush(): Promise<void> {
@@ -400,12 +404,14 @@ export class Aerostore implements Disposable {
    *   typ: t.text(4).index(),
    *   altitude: t.int32().index(),
    * });
-   * const name = `drop-${crypto.randomUUID()}`;
-   * using db = Aerostore.open({ ephemeral: name, tables: [Flight], size: "8MiB" });
+   * const ephemeral = `drop-${crypto.randomUUID()}`;
+   * const db = Aerostore.open({ ephemeral, tables: [Flight], size: "8MiB" });
    * const low = db.table(Flight).query().where("altitude", "<", 1000);
    * assert.equal(low.explain().route, "IndexRangeScan");
    * db.dropIndex(Flight, "altitude");
    * assert.equal(low.explain().route, "FullScan");
+   * db.close();
+   * Aerostore.remove({ ephemeral });
    * ```
    */
   dropIndex<C extends Columns>(

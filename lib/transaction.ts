@@ -150,13 +150,12 @@ export class Transaction implements Disposable {
    * @example Wait for the disk, and let other work go on
    * ```ts
    * import assert from "node:assert/strict";
-   * import { mkdtempSync, rmSync } from "node:fs";
    * import { tmpdir } from "node:os";
    * import { join } from "node:path";
    * import { Aerostore, defineTable, t } from "aerostore";
    *
    * const Order = defineTable("Order", { id: t.int32().primaryKey(), paid: t.bool() });
-   * const directory = mkdtempSync(join(tmpdir(), "orders-"));
+   * const directory = join(tmpdir(), `orders-${crypto.randomUUID()}`);
    * {
    *   using db = Aerostore.open(directory, { tables: [Order], size: "8MiB" });
    *   using tx = db.begin({ synchronousCommit: "on" });
@@ -164,7 +163,7 @@ export class Transaction implements Disposable {
    *   await tx.commitAsync();
    *   assert.equal(db.table(Order).count(), 1);
    * }
-   * rmSync(directory, { recursive: true });
+   * Aerostore.remove(directory);
    * ```
    */
   async commitAsync(): Promise<void> {

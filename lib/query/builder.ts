@@ -231,8 +231,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    *   destination: t.text(4),
    *   altitude: t.int32().nullable(),
    * });
-   * const name = `airport-${crypto.randomUUID()}`;
-   * using db = Aerostore.open({ ephemeral: name, tables: [Flight], size: "8MiB" });
+   * const ephemeral = `airport-${crypto.randomUUID()}`;
+   * const db = Aerostore.open({ ephemeral, tables: [Flight], size: "8MiB" });
    * const flights = db.table(Flight);
    * flights.insert({ id: "UAL1", destination: "KSFO", altitude: 3000 });
    * flights.insert({ id: "SWR12", destination: "KSFO", altitude: 9000 });
@@ -243,6 +243,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    *   arriving.aggregate({ n: "count", top: ["max", "altitude"], mean: ["avg", "altitude"] }),
    *   { n: 3, top: 9000, mean: 6000 },
    * );
+   * db.close();
+   * Aerostore.remove({ ephemeral });
    * ```
    */
   aggregate<const A extends Aggregates<Row>>(aggregates: A): AggregateResults<Row, A> {
@@ -277,8 +279,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    *   altitude: t.int32().nullable(),
    *   climbing: t.bool().default(false),
    * });
-   * const name = `climb-${crypto.randomUUID()}`;
-   * using db = Aerostore.open({ ephemeral: name, tables: [Flight], size: "8MiB" });
+   * const ephemeral = `climb-${crypto.randomUUID()}`;
+   * const db = Aerostore.open({ ephemeral, tables: [Flight], size: "8MiB" });
    * const flights = db.table(Flight);
    * flights.insert({ id: "UAL1", typ: "B738", altitude: 3000 });
    * flights.insert({ id: "SWR12", typ: "A320", altitude: 9000 });
@@ -288,6 +290,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    * assert.deepEqual(boeings.all(), [{ id: "UAL1", typ: "B738", altitude: 3500, climbing: true }]);
    * assert.equal(boeings.delete(), 1);
    * assert.equal(flights.count(), 1);
+   * db.close();
+   * Aerostore.remove({ ephemeral });
    * ```
    */
   update(patch: Patch): number {
@@ -334,8 +338,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    * import { Aerostore, defineTable, t } from "aerostore";
    *
    * const Point = defineTable("Point", { id: t.int32().primaryKey(), x: t.float64() });
-   * const name = `points-${crypto.randomUUID()}`;
-   * using db = Aerostore.open({ ephemeral: name, tables: [Point], size: "16MiB" });
+   * const ephemeral = `points-${crypto.randomUUID()}`;
+   * const db = Aerostore.open({ ephemeral, tables: [Point], size: "16MiB" });
    * const points = db.table(Point);
    * points.upsertMany(Array.from({ length: 20_000 }, (_, id) => ({ id, x: id / 2 })));
    *
@@ -346,6 +350,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    *   seen += 1;
    * }
    * assert.equal(seen, 18_000);
+   * db.close();
+   * Aerostore.remove({ ephemeral });
    * ```
    */
   stream(): AsyncIterable<Result> {

@@ -30,8 +30,9 @@ const quotedLengthMax = 60;
  * import { Aerostore, defineTable, QueryError, t } from "aerostore";
  *
  * const Gate = defineTable("Gate", { id: t.text(8).primaryKey() });
- * using db = Aerostore.open({
- *   ephemeral: `gates-${crypto.randomUUID()}`,
+ * const ephemeral = `gates-${crypto.randomUUID()}`;
+ * const db = Aerostore.open({
+ *   ephemeral,
  *   tables: [Gate],
  *   size: "8MiB",
  * });
@@ -43,6 +44,8 @@ const quotedLengthMax = 60;
  *   assert.equal(search.slice(error.offset), "-sideways 1");
  *   assert.equal(error.word, "-sideways");
  * }
+ * db.close();
+ * Aerostore.remove({ ephemeral });
  * ```
  */
 export class QueryError extends AerostoreError {
