@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
+const os = @import("os.zig");
 const log_frame = @import("log_frame.zig");
 const log_reader = @import("log_reader.zig");
 const log_writer = @import("log_writer.zig");
@@ -15,7 +16,11 @@ const testing = std.testing;
 const uuid: segment.Uuid = @splat(9);
 
 fn startWith(disk: *MemoryDisk, epoch: u64, start: u64, previous: u64) !LogWriter {
-    return .start(testing.allocator, disk.files(), .{
+    return startIn(disk.files(), epoch, start, previous);
+}
+
+fn startIn(files: file_layer.Files, epoch: u64, start: u64, previous: u64) !LogWriter {
+    return .start(testing.allocator, files, .{
         .store_uuid = uuid,
         .incarnation = 1,
         .leader_epoch = epoch,
@@ -341,6 +346,35 @@ test "LogWriter: any number of segments may end while one sync is under way" {
     defer log.close();
     try testing.expectEqual(Verdict.clean, log.verdict);
     try expectCommits(&log, upTo(59));
+}
+
+test "LogWriter: works on files of the operating system" {
+    if (!os.supported) return error.SkipZigTest;
+    var salt: [8]u8 = undefined;
+    try os.random(&salt);
+    const directory = try os.Path.format("/dev/shm/aerostore-test-log-{x}", .{&salt});
+    try os.makeDirectory(&directory);
+    defer _ = std.os.linux.rmdir(directory.z());
+    var native: file_layer.NativeFiles = .init(&directory);
+    const files = native.files();
+    defer for (1..6) |number| {
+        files.unlink(segment.Name.of(@intCast(number)).slice()) catch {};
+    };
+
+    var writer = try startIn(files, 1, 2, 1);
+    for (2..12) |position| {
+        try commit(&writer, .commit, position, 1200);
+        if (position % 5 == 0) try sync(&writer);
+    }
+    writer.giveSpare(try writer.spareOrder().?.make(files));
+    try writer.flush();
+    const number = writer.segmentNumber();
+    writer.stop();
+    var log: LogReader = try .open(testing.allocator, files, .{ .store_uuid = uuid });
+    defer log.close();
+    try testing.expectEqual(Verdict.clean, log.verdict);
+    try testing.expectEqual(number, log.listed.len);
+    try expectCommits(&log, upTo(11));
 }
 
 test "LogReader.open: another store and another format are refused" {
