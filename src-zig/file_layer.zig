@@ -193,7 +193,23 @@ pub const NativeFiles = struct {
     }
 
     fn reserve(_: *anyopaque, file: Handle, bytes: u64) Error!void {
-        return os.reserve(file, 0, bytes);
+        return os.reserve(file, 0, bytes) catch |err| {
+            // Some file systems cannot reserve; all can be written to.
+            const cannot = @intFromEnum(std.os.linux.E.OPNOTSUPP);
+            if (err != error.IoError or os.lastErrno() != cannot) return err;
+            return fill(file, bytes);
+        };
+    }
+
+    /// Writes zeros from the end of the file up to `bytes`.
+    fn fill(file: Handle, bytes: u64) Error!void {
+        const zeros: [4096]u8 = @splat(0);
+        var at = (try os.stat(file)).size;
+        while (at < bytes) {
+            const step: usize = @intCast(@min(zeros.len, bytes - at));
+            try os.writeAllAt(file, zeros[0..step], at);
+            at += step;
+        }
     }
 
     fn sync(_: *anyopaque, file: Handle) Error!void {
@@ -240,8 +256,11 @@ test "NativeFiles: writes, reads back, renames, lists and removes" {
     try testing.expectError(error.Exists, files.open("a.dat", .create_exclusive));
     try files.reserve(file, 8192);
     try files.writeAt(file, "hello", 4096);
+    try NativeFiles.fill(file, 8100);
     try files.sync(file);
     try testing.expectEqual(8192, try files.size(file));
+    try NativeFiles.fill(file, 20_000);
+    try testing.expectEqual(20_000, try files.size(file));
     files.close(file);
     try files.rename("a.dat", "b.dat");
     try files.syncDirectory();
@@ -251,7 +270,7 @@ test "NativeFiles: writes, reads back, renames, lists and removes" {
     var buffer: [8]u8 = undefined;
     try testing.expectEqual(8, try files.readAt(again, &buffer, 4096));
     try testing.expectEqualStrings("hello\x00\x00\x00", &buffer);
-    try testing.expectEqual(4, try files.readAt(again, &buffer, 8188));
+    try testing.expectEqual(4, try files.readAt(again, &buffer, 19_996));
     try testing.expectError(error.IoError, files.writeAt(again, "x", 0));
 
     var seen: u32 = 0;
