@@ -3,7 +3,7 @@
 //! One thread per process does what nobody should wait for: it recovers dead processes, moves
 //! `stamped` when committers do not, publishes the epoch and the horizon, and drains the logs of
 //! orphaned slots. One process leads; the others look every `round_ns_idle` whether the leader
-//! lives.
+//! lives, and replace one that has stood still for a second.
 //!
 //! Nothing in the protocol depends on the leader being alone: every step it takes may be taken by
 //! several at once. Leading only saves the others the work.
@@ -35,6 +35,9 @@ const round_ns_busy = 1 * std.time.ns_per_ms;
 const drain_at_once = 8192;
 const recount_pause_rounds = 1000;
 const round_ns_idle = 20 * std.time.ns_per_ms;
+/// A leader makes a round every `round_ns_idle` at the latest. Taking over from one that merely had
+/// no processor is harmless.
+const leader_stall_ns_max = 1 * std.time.ns_per_s;
 /// Entries of a dropped index that go in one round: a few milliseconds.
 const collect_at_once = 2048;
 
@@ -64,6 +67,7 @@ pub const Engine = struct {
     sessions: std.ArrayList(*Session) = .empty,
     mutex: ProcessMutex = .{},
     ages: stalls.Ages = .{},
+    seen_leader: SeenLeader = .{},
     /// Held by threads of this process that declare tables, or add and drop indexes. The lock byte
     /// for that excludes other processes only.
     declaring: ProcessMutex = .{},
@@ -161,7 +165,8 @@ pub const Engine = struct {
         return word & leader_mask == leaderName(engine.participant);
     }
 
-    /// True if this process leads, perhaps from now on.
+    /// True if this process leads, perhaps from now on: because nobody did, or the leader is dead,
+    /// or it has stood still for too long. One that goes on later finds that it does not lead.
     fn lead(engine: *Engine) bool {
         const leader = &engine.region.control.leader;
         const word = leader.word.load(.acquire);
@@ -171,7 +176,8 @@ pub const Engine = struct {
             const entry = &engine.region.processes[process % limits.process_count];
             const generation = entry.generation.load(.acquire) & generation_mask;
             const same = generation == word & generation_mask;
-            if (same and process != engine.participant.index and
+            const moves = engine.seen_leader.moves(word, leader.heartbeat.load(.monotonic));
+            if (moves and same and process != engine.participant.index and
                 !engine.participant.looksDead(process)) return false;
         }
         const epoch = (word >> 48) +% 1;
@@ -239,6 +245,23 @@ pub const Engine = struct {
         engine.maintenance.pin();
         defer engine.maintenance.unpin();
         _ = vacuum.drainResting(engine.maintenance, std.math.maxInt(u32));
+    }
+};
+
+/// Another process that leads, as this one has seen it.
+const SeenLeader = struct {
+    word: u64 = 0,
+    heartbeat: u64 = 0,
+    since_ns: u64 = 0,
+
+    /// False once nothing of it has changed for a second of this process's clock.
+    fn moves(seen: *SeenLeader, word: u64, heartbeat: u64) bool {
+        const now = sync.nowNs();
+        if (seen.word != word or seen.heartbeat != heartbeat) {
+            seen.* = .{ .word = word, .heartbeat = heartbeat, .since_ns = now };
+            return true;
+        }
+        return now - seen.since_ns < leader_stall_ns_max;
     }
 };
 

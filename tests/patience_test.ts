@@ -100,3 +100,23 @@ describe("the longest wait of a statement", () => {
     });
   }
 });
+
+describe("a process that looks after the others", () => {
+  test("is replaced when it is stopped", { timeout: 60_000 }, async () => {
+    using store = new Store();
+    const { directory, options } = store;
+    // The first one to open the database leads.
+    using leader = new Child("bun", "incrementer.ts", { directory, options });
+    assert.equal(await leader.next(), "ready");
+    const db = store.open({ tables: [Counter] });
+    using other = new Child("deno", "incrementer.ts", { directory, options });
+    assert.equal(await other.next(), "ready");
+    leader.signal("SIGSTOP");
+    await other.kill();
+    await until("the dead one is recovered", () => db.stats().processes === 2);
+    leader.signal("SIGCONT");
+    await leader.finish();
+    await until("the leader has left", () => db.stats().processes === 1);
+    assertSound(db);
+  });
+});
