@@ -46,6 +46,11 @@ export class Sqlite implements Disposable {
     this.#upsert = this.prepare("insert or replace into position values (?, ?, ?, ?, ?, ?, ?, ?)");
   }
 
+  /** Runs statements that give nothing. */
+  exec(sql: string): void {
+    this.#database.exec(sql);
+  }
+
   /** Prepares a statement. */
   prepare(sql: string): Statement {
     return this.#database.prepare(sql);

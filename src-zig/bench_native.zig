@@ -203,6 +203,6 @@ pub fn main(init: std.process.Init.Minimal) !void {
     }
     session.unpin();
     const ns: f64 = @floatFromInt(processorNs() - started);
-    report("scan in node order", ns / @as(f64, @floatFromInt(scanned)));
+    report("scan in heap order", ns / @as(f64, @floatFromInt(scanned)));
     std.debug.print("check {d}\n", .{bench.sum});
 }

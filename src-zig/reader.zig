@@ -152,52 +152,86 @@ pub const Nodes = struct {
     }
 };
 
-/// All rows of a table that a view shows, each once, in the order of their nodes.
+/// All rows of a table that a snapshot shows, each once, in the order in which their versions stand
+/// in memory: the fastest way through all of them, because it follows no pointer.
+///
+/// A version is visible if `xmin` is a position of at most S and `xmax` is none. Four rules make
+/// that true although blocks are recycled meanwhile: every position up to S is stamped before the
+/// scan begins; `xmax` of the version below is stamped before `xmin`; in a block that is used again
+/// `xmin` is written before anything else; and `xmin` is read once more after `xmax`. If it is still
+/// the same then, the block held a visible version at that moment, and our pin keeps it.
 pub const Scan = struct {
     region: *const Region,
     table: *const TableInfo,
-    view: View,
-    nodes: Nodes,
-    batch: [batch_size]RelPtr = undefined,
-    batch_count: u32 = 0,
-    batch_at: u32 = 0,
+    at: Position,
+    /// False until everything up to `at` is stamped.
+    is_stamped: bool = false,
+    slab: u32 = 0,
+    /// Where to stop: slabs taken later hold versions of later transactions only.
+    slab_end: u32,
+    /// The next block of the slab and those that are left in it.
+    granule: RelPtr = 0,
+    left: u32 = 0,
+    block_granules: u32 = 0,
 
-    const batch_size = if (sync.sim) 2 else 32;
-
+    /// For views of a snapshot. The caller is pinned from before that was taken until it needs no
+    /// row any more.
     pub fn init(region: *const Region, table: *const TableInfo, view: View) Scan {
         return .{
             .region = region,
             .table = table,
-            .view = view,
-            .nodes = .init(region, table),
+            .at = view.snapshot,
+            .slab_end = @min(region.control.memory.slab_top.load(.acquire), region.slab_count),
         };
     }
 
     pub fn next(scan: *Scan) error{Corrupt}!?RowRef {
         while (true) {
-            while (scan.batch_at < scan.batch_count) {
-                const node = scan.batch[scan.batch_at];
-                scan.batch_at += 1;
-                const at = visible(scan.region, node, scan.view);
-                if (at == 0) continue;
-                return try rowAt(scan.region, scan.table, at);
+            while (scan.left > 0) {
+                const granule = scan.granule;
+                scan.left -= 1;
+                scan.granule += scan.block_granules;
+                if (!scan.shows(granule)) continue;
+                return try rowAt(scan.region, scan.table, granule);
             }
-            if (!scan.fillBatch()) return null;
+            if (!scan.nextSlab()) return null;
         }
     }
 
-    /// Collects nodes, and asks for their versions ahead of the visits: the loads overlap.
-    fn fillBatch(scan: *Scan) bool {
-        scan.batch_count = 0;
-        scan.batch_at = 0;
-        while (scan.batch_count < batch_size) {
-            const node = scan.nodes.next() orelse break;
-            const head = Head.from(nodeAt(scan.region, node).head.load(.acquire));
-            if (head.state == .dead or head.version == 0) continue;
-            @prefetch(versionAt(scan.region, head.version), .{});
-            scan.batch[scan.batch_count] = node;
-            scan.batch_count += 1;
+    inline fn shows(scan: *const Scan, granule: RelPtr) bool {
+        const version = versionAt(scan.region, granule);
+        while (true) {
+            const xmin = version.xmin.load(.acquire);
+            // What is not stamped, or aborted, is larger than any position.
+            if (xmin == 0 or xmin > scan.at) return false;
+            const xmax = version.xmax.load(.acquire);
+            if (xmax != 0 and xmax <= scan.at) return false;
+            if (version.xmin.load(.acquire) != xmin) continue;
+            return !version.isTombstone();
         }
-        return scan.batch_count > 0;
+    }
+
+    fn nextSlab(scan: *Scan) bool {
+        if (!scan.is_stamped) scan.awaitStamped();
+        while (scan.slab < scan.slab_end) {
+            const slab = scan.slab;
+            scan.slab += 1;
+            const word = scan.region.slab_metas[slab].kind.load(.acquire);
+            const kind: slabs.SlabKind = .from(word);
+            if (kind.class != .version or kind.table != scan.table.id) continue;
+            if (kind.size >= slabs.size_classes.len) continue;
+            const size = slabs.size_classes[kind.size];
+            scan.granule = slabs.blockGranule(scan.region, slab, size, 0);
+            scan.left = size.count;
+            scan.block_granules = size.granules;
+            return true;
+        }
+        return false;
+    }
+
+    fn awaitStamped(scan: *Scan) void {
+        var wait: waiting.Wait = .{};
+        while (ring.stampedPosition(scan.region) < scan.at) wait.drain(scan.region);
+        scan.is_stamped = true;
     }
 };

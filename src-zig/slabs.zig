@@ -175,10 +175,15 @@ pub fn free(region: *const Region, granule: u32, generation: u32) void {
 }
 
 /// Tells the simulator that nobody may look at the block any more. A scan may look at a node's head
-/// whenever it likes: the head of a free node is dead.
+/// whenever it likes, the head of a free node is dead; and at `xmin` and `xmax` of a version: those
+/// of a free one say that no snapshot sees it.
 fn poison(region: *const Region, granule: u32) void {
     const kind = SlabKind.from(region.slab_metas[region.slabOf(granule)].kind.raw);
-    const kept: usize = if (kind.class == .node) @sizeOf(u64) else 0;
+    const kept: usize = switch (kind.class) {
+        .node => @sizeOf(u64),
+        .version => 2 * @sizeOf(u64),
+        else => 0,
+    };
     const size = size_classes[kind.size].granules * limits.granule_size;
     sync.poison(@as([*]u8, @ptrCast(region.pointer(u8, granule))) + kept, size - kept);
 }

@@ -204,3 +204,22 @@ test("a transaction sees its own writes in searches by index", () => {
   });
   assert.equal(table.search("-compare {{= n 6}}").count, 2);
 });
+
+test("a prepared glob uses an index if it begins with letters", () => {
+  using store = new Store();
+  const table = store.open({ tables: [Indexed] }).table(Indexed);
+  for (const [id, s] of ["a", "ab", "abc", "b", null].entries()) {
+    table.insert({ id, n: null, x: null, s, b: true, w: 0 });
+  }
+  const prepared = table.prepare("-compare {{match s $1} {< id $2}} -sort id");
+  const routes = { "ab*": "IndexRangeScan", "*b": "FullScan", "ab": "IndexRangeScan" };
+  for (const [glob, route] of Object.entries(routes)) {
+    const literal = `-compare {{match s ${glob}} {< id 9}} -sort id`;
+    assert.deepEqual(prepared.all(glob, 9), table.search(literal).all());
+    assert.equal(prepared.count(glob, 1), table.search(`${literal} -compare {< id 1}`).count);
+    assert.equal(prepared.explain(glob, 9).route, route);
+  }
+  assert.equal(prepared.explain().route, "FullScan");
+  assert.throws(() => prepared.all("a*"), { code: "unknown_parameter" });
+  for (let i = 0; i < 100; i++) assert.equal(prepared.count(`a${i}*`, 9), 0);
+});

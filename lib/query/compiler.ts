@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Dialect, Query } from "../stapi/ast.ts";
+import { type Clause, type Dialect, isParameter, type Query } from "../stapi/ast.ts";
 import { readSearch, type SearchQuery } from "../stapi/object_form.ts";
 import { parseSearch } from "../stapi/parser.ts";
 import { PlanEncoder } from "./encode.ts";
@@ -57,6 +57,8 @@ export class CompiledQuery {
   /** The `indexVersion` that the plan is for. */
   #version: number;
   #encoder: PlanEncoder | null = null;
+  /** Clauses whose glob is a parameter: whether an index helps depends on how it begins. */
+  #openGlobs: ReadonlyMap<Clause, number>;
   #variants: Map<string, CompiledQuery> | undefined;
 
   /**
@@ -70,6 +72,7 @@ export class CompiledQuery {
     this.#counts = counts;
     this.#version = counts.indexVersion?.() ?? 0;
     this.#plan = planQuery(query, counts);
+    this.#openGlobs = openGlobs(query);
   }
 
   /** The query, its names and values resolved. */
@@ -110,6 +113,7 @@ export class CompiledQuery {
 
   #replan(): void {
     this.#plan = planQuery(this.#query, this.#counts);
+    this.#openGlobs = openGlobs(this.#query);
     this.#encoder = null;
   }
 
@@ -145,8 +149,26 @@ export class CompiledQuery {
     flags = 0,
     limitMax = Infinity,
   ): number {
+    if (this.#openGlobs.size > 0) {
+      const known = this.#withGlobs(args);
+      if (known !== undefined) return known.encode(target, args, flags, limitMax);
+    }
     this.#encoder ??= new PlanEncoder(this.#plan);
     return this.#encoder.encode(target, args, flags, limitMax);
+  }
+
+  /** The query with the globs of one run, which is planned for them; undefined if one is none. */
+  #withGlobs(args: readonly unknown[]): CompiledQuery | undefined {
+    const globs = [...this.#openGlobs.values()].map((parameter) => args[parameter - 1]);
+    if (!globs.every((glob) => typeof glob === "string")) return undefined;
+    return this.variant(`glob ${JSON.stringify(globs)}`, (query) => ({
+      ...query,
+      clauses: query.clauses.map((clause) => {
+        const parameter = this.#openGlobs.get(clause);
+        const glob = parameter === undefined ? undefined : args[parameter - 1];
+        return typeof glob === "string" ? { ...clause, operands: [glob] } : clause;
+      }),
+    }));
   }
 
   /**
@@ -156,11 +178,29 @@ export class CompiledQuery {
    * @param measurement What a run took. Default: it was not run.
    */
   explain(args?: readonly unknown[], measurement?: Measurement): Explanation {
+    const known = args === undefined || this.#openGlobs.size === 0
+      ? undefined
+      : this.#withGlobs(args);
+    if (known !== undefined) return known.explain(args, measurement);
     return explainPlan(this.#plan, this.#counts, args, measurement);
   }
 }
 
 const noArgs: readonly unknown[] = [];
+
+/** Finds the clauses that match a column of an index with a glob that is a parameter. */
+function openGlobs({ clauses, table }: Query): ReadonlyMap<Clause, number> {
+  const found = new Map<Clause, number>();
+  for (const clause of clauses) {
+    const [glob] = clause.operands;
+    if (clause.operator !== "match" || clause.ignoreCase || glob === undefined) continue;
+    if (!isParameter(glob)) continue;
+    if (table.indexes.some(({ columns }) => columns.includes(clause.column))) {
+      found.set(clause, glob.parameter);
+    }
+  }
+  return found;
+}
 
 /**
  * Compiles the searches of one table. A search string that was seen before is not read again.
