@@ -131,13 +131,15 @@ pub const Engine = struct {
         session.close();
     }
 
-    /// Drains the logs of sessions that write nothing at the moment.
+    /// Drains the logs of sessions that write nothing at the moment, and takes from those that rest
+    /// what others may need.
     fn drainIdle(engine: *Engine) void {
         engine.mutex.lock();
         defer engine.mutex.unlock();
         for (engine.sessions.items) |session| {
             if (!session.tryLock()) continue;
             defer session.unlock();
+            defer session.giveBackAtRest();
             if (session.log.isEmpty()) continue;
             // Under the maintenance slot's pin: the session's own is its owner's.
             engine.maintenance.pin();

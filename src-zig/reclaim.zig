@@ -157,3 +157,24 @@ test "Relief: others are asked to drain what rests with them" {
     bench.settle(other);
     try bench.expectSound(mine);
 }
+
+test "Relief: what a session at rest has set aside comes to others when memory is scarce" {
+    var bench: Bench = undefined;
+    try bench.init(3 << 20);
+    defer bench.deinit();
+    const holder = try bench.session();
+    defer holder.close();
+    const mine = try bench.session();
+    defer mine.close();
+    const other = try bench.session();
+    defer other.close();
+    try fill(&bench, other, holder);
+    holder.unpin();
+    bench.settle(other);
+    // There are free blocks for a new row's node, but in a slab that is not ours to take from.
+    try testing.expectEqual(error.RegionFull, bench.run(mine, .insert, 99, 1));
+    for (0..2) |_| other.giveBackAtRest();
+    try testing.expectEqual(.done, try bench.run(mine, .insert, 99, 1));
+    bench.settle(other);
+    try bench.expectSound(mine);
+}

@@ -76,6 +76,8 @@ pub const Session = struct {
     epoch: u64 = 0,
     clean_commits: u32 = 0,
     operations: u32 = 0,
+    /// What `operations` was when the maintenance thread looked last.
+    operations_before: u32 = 0,
     /// 1 while somebody of this process uses the log and the pools: the thread that writes, or the
     /// maintenance thread that drains them meanwhile. Private to the process.
     busy: sync.Shm(u32) = .init(0),
@@ -157,6 +159,14 @@ pub const Session = struct {
 
     pub inline fn unlock(session: *Session) void {
         session.busy.store(0, .release);
+    }
+
+    /// Gives free blocks back to others if memory is scarce and nothing has run here since the last
+    /// call. The caller has locked the session.
+    pub fn giveBackAtRest(session: *Session) void {
+        const rests = session.operations == session.operations_before;
+        session.operations_before = session.operations;
+        if (rests and session.allocator.isPressed()) session.allocator.giveBack();
     }
 
     pub fn pin(session: *Session) void {

@@ -512,15 +512,21 @@ pub const Allocator = struct {
     }
 
     /// Three quarters of the region are in slabs: recycle before taking new ones.
-    fn isPressed(allocator: *const Allocator) bool {
+    pub fn isPressed(allocator: *const Allocator) bool {
         const top = allocator.region.control.memory.slab_top.load(.monotonic);
         return top > allocator.region.slab_count / 4 * 3;
     }
 
-    /// Gives all slabs back.
+    /// Gives all slabs back, for others to take, and keeps the pools, which find slabs again when
+    /// they need some. No block is set aside.
+    pub fn giveBack(allocator: *Allocator) void {
+        for (allocator.pools.items) |entry| entry.release(allocator);
+    }
+
+    /// Gives all slabs back for good.
     pub fn release(allocator: *Allocator) void {
+        allocator.giveBack();
         for (allocator.pools.items) |entry| {
-            entry.release(allocator);
             allocator.gpa.destroy(entry);
         }
         allocator.pools.deinit(allocator.gpa);
