@@ -43,6 +43,7 @@ const Detail = status.Detail;
 const Files = file_layer.Files;
 const Damage = log_reader.Damage;
 const LogReader = log_reader.LogReader;
+const LogWriter = @import("log_writer.zig").LogWriter;
 const Position = version_module.Position;
 const Region = region_module.Region;
 const Session = session_module.Session;
@@ -219,7 +220,7 @@ const Search = struct {
         }
         var salvaged = false;
         switch (log.verdict) {
-            .clean => {},
+            .clean => search.warnOfHeadless(&log),
             .torn => |place| search.warning.set(
                 "the log ended torn behind position {d} (\"{s}\", byte {d}): what followed had " ++
                     "not reached the disk",
@@ -234,6 +235,18 @@ const Search = struct {
             },
         }
         return search.planOf(snapshot, log, @max(log.last_position, converged), salvaged);
+    }
+
+    /// A segment without a readable header is what a power cut leaves of one that was just begun,
+    /// or all that is left of one that was damaged.
+    fn warnOfHeadless(search: *Search, log: *const LogReader) void {
+        for (log.listed) |*file| {
+            if (file.found != .damaged) continue;
+            const name: log_segment.Name = .of(file.number);
+            search.warning.set("the header of \"{s}\" cannot be read, and nothing in it counts", .{
+                name.slice(),
+            });
+        }
     }
 
     /// Whether what stands before the damage is the state of some position. That of a snapshot is
@@ -462,8 +475,9 @@ const Filling = struct {
         while (!worker.loader.isFailed()) {
             const number = filling.block.fetchAdd(1, .monotonic);
             if (number >= snapshot.footer.blocks) return;
-            var rows = snapshot.readBlock(number, buffer[0..snapshot_file.block_size]) catch
-                return error.Corrupt;
+            const into = buffer[0..snapshot_file.block_size];
+            var rows = snapshot.readBlock(number, into) catch |err|
+                return if (err == error.Corrupt) error.Corrupt else error.IoError;
             while (try rows.next()) |entry| {
                 if (entry.table >= filling.tables.len) return error.Corrupt;
                 const table = filling.tables[entry.table] orelse return error.Corrupt;
@@ -490,6 +504,21 @@ const Filling = struct {
         filling.report(.index, done, total);
     }
 
+    /// Begins the log anew behind the snapshot. Returns the number of the segment.
+    fn beginLog(filling: *Filling) log_reader.Error!u32 {
+        const plan = filling.plan;
+        var writer: LogWriter = try .start(plan.gpa, plan.files, .{
+            .store_uuid = plan.options.store_uuid,
+            .incarnation = plan.incarnation,
+            .leader_epoch = 0,
+            .start_position = plan.start + 1,
+            .previous_position = plan.start,
+            .size = log_segment.size_min,
+        });
+        defer writer.stop();
+        return writer.segmentNumber();
+    }
+
     /// After a salvage the directory must not hold the damage any more: writes what was saved as a
     /// snapshot of its own, and gives the old segments other names. They are evidence.
     fn settleSalvage(filling: *Filling) Error!void {
@@ -505,6 +534,8 @@ const Filling = struct {
         const numbers = log_segment.numbers(plan.files, plan.gpa) catch |err|
             return checkpoint.statusOf(err);
         defer plan.gpa.free(numbers);
+        // A snapshot without any log would be refused: nobody could tell that there was none.
+        const segment = filling.beginLog() catch |err| return checkpoint.statusOf(err);
         for (numbers) |number| {
             const name: log_segment.Name = .of(number);
             var buffer: [file_layer.name_size_max]u8 = undefined;
@@ -515,7 +546,7 @@ const Filling = struct {
         plan.files.syncDirectory() catch |err| return checkpoint.statusOf(err);
         const control = filling.region.control;
         control.log.logged.store(plan.start, .release);
-        control.log.segment.store(0, .release);
+        control.log.segment.store(segment, .release);
         control.durable.word.store(plan.start, .release);
     }
 };

@@ -28,6 +28,7 @@ const fuzzers = [_]Fuzzer{
     .of("log_row", 20_000, @import("log_row_fuzz.zig")),
     .of("plan", 1_000, @import("plan_fuzz.zig")),
     .of("query", 500, @import("query_fuzz.zig")),
+    .of("recovery", 12, @import("recovery_fuzz.zig")),
     .of("row", 5_000, @import("row_fuzz.zig")),
 };
 
@@ -76,5 +77,6 @@ test {
     _ = @import("log_row_fuzz.zig");
     _ = @import("plan_fuzz.zig");
     _ = @import("query_fuzz.zig");
+    _ = @import("recovery_fuzz.zig");
     _ = @import("row_fuzz.zig");
 }

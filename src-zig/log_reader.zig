@@ -236,6 +236,15 @@ fn list(gpa: Allocator, files: Files, store_uuid: *const segment.Uuid) Error![]L
     return gpa.dupe(Listed, listed.items);
 }
 
+/// The first position about which segments before this one have no say. Its writer knew that
+/// nothing counts between `previous_position` and its own start: where a power cut took the end of
+/// a segment, the one behind it may be left, and is void once somebody has gone on before both.
+fn voidFrom(header: *const segment.Header) u64 {
+    // The parts that it continues have its start position.
+    if (header.continues != 0) return header.start_position;
+    return @min(header.start_position, header.previous_position + 1);
+}
+
 /// The segments that have a say about positions up to `to`, in their order.
 fn liveSegments(gpa: Allocator, listed: []const Listed, to: u64) Allocator.Error![]Live {
     var live: std.ArrayList(Live) = .empty;
@@ -261,7 +270,7 @@ fn liveSegments(gpa: Allocator, listed: []const Listed, to: u64) Allocator.Error
         i -= 1;
         var candidate = live.items[i];
         candidate.limit = limit;
-        limit = @min(limit, candidate.header.start_position);
+        limit = @min(limit, voidFrom(&candidate.header));
         // One that starts where its successor starts may hold parts that are continued there.
         if (candidate.header.start_position > candidate.limit) continue;
         kept -= 1;

@@ -63,6 +63,11 @@ pub const Replay = struct {
     }
 };
 
+/// What was read was read before, so whatever the error is, the file has become unreadable.
+fn fileError(err: log_reader.Error) Error {
+    return if (err == error.OutOfMemory) error.OutOfMemory else error.IoError;
+}
+
 /// What one worker does.
 const Share = struct {
     replay: *Replay,
@@ -84,7 +89,7 @@ const Share = struct {
         var cursor = replay.log.cursor();
         defer cursor.close();
         var frames: u32 = 0;
-        while (cursor.next() catch return error.Corrupt) |item| {
+        while (cursor.next() catch |err| return fileError(err)) |item| {
             if (share.worker.loader.isFailed()) return;
             const header = &item.frame.header;
             switch (header.kind) {

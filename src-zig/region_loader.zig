@@ -36,7 +36,7 @@ const Shm = sync.Shm;
 const TableInfo = table_info.TableInfo;
 const assert = std.debug.assert;
 
-pub const Error = slabs.Error || error{Corrupt};
+pub const Error = slabs.Error || error{ Corrupt, IoError };
 
 /// Most threads that load one region. A power of two, so that buckets are shared out evenly.
 pub const worker_count_max = if (sync.sim) 2 else 16;

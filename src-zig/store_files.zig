@@ -166,13 +166,12 @@ const Held = struct {
         target: Files,
         result: *const checkpoint.Result,
     ) (log_reader.Error || error{Corrupt})!void {
-        if (result.logged <= result.start) return;
         const uuid = held.store.lock.store_uuid;
         var log: LogReader = try .open(held.gpa, held.files.native.files(), .{
             .store_uuid = uuid,
             .from = result.start,
-            .to = result.logged,
-            .required = result.logged,
+            .to = @max(result.start, result.logged),
+            .required = if (result.logged > result.start) result.logged else 1,
         });
         defer log.close();
         if (log.verdict == .damaged) return error.Corrupt;
@@ -186,7 +185,7 @@ const Held = struct {
             .incarnation = held.region().header.incarnation,
             .leader_epoch = 1,
             .start_position = result.start + 1,
-            .previous_position = need.previous,
+            .previous_position = @min(need.previous, result.start),
             .size = std.mem.alignForward(u64, whole, log_segment.size_min),
         });
         defer writer.stop();
