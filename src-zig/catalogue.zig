@@ -350,7 +350,10 @@ pub const Catalogue = struct {
     }
 
     /// Writes all tables as JSON.
-    pub fn writeJson(catalogue: *Catalogue, writer: *std.Io.Writer) (Error || std.Io.Writer.Error)!void {
+    pub fn writeJson(
+        catalogue: *Catalogue,
+        writer: *std.Io.Writer,
+    ) (Error || std.Io.Writer.Error)!void {
         const count = try catalogue.refresh();
         try writer.writeAll("{\"tables\":[");
         for (catalogue.tables[0..count], 0..) |schema, i| {
