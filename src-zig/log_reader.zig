@@ -176,8 +176,8 @@ pub const LogReader = struct {
         };
     }
 
-    /// The live segment from which on the log is needed by somebody who has everything up to
-    /// `position`. Those before it may be removed once nobody needs an older position.
+    /// The index of the live segment from which on the log is needed; see `neededFor`. One that
+    /// begins within a transaction needs the one before it.
     fn firstNeeded(reader: *const LogReader, position: u64) ?u32 {
         var i = reader.live.len;
         while (i > 0) {
@@ -188,7 +188,7 @@ pub const LogReader = struct {
         return null;
     }
 
-    /// The number of the segment from which on the log is needed by somebody who has everything up
+    /// The header of the segment from which on the log is needed by somebody who has everything up
     /// to `position`; null if even the oldest begins later. Segments before it in the order of
     /// `Header.isBefore` may be removed.
     pub fn neededFor(reader: *const LogReader, position: u64) ?*const segment.Header {

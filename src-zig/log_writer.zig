@@ -461,7 +461,12 @@ pub const LogWriter = struct {
             return err;
         };
         writer.finished += ending.len;
-        try writer.flush();
+        writer.flush() catch |err| {
+            // The file may name the spare by now: it stays, or its absence would be damage.
+            writer.files.close(spare.file);
+            writer.spare = null;
+            return err;
+        };
 
         writer.closing[writer.closing_count] = writer.active.file;
         writer.closing_count += 1;
