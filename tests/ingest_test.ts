@@ -3,7 +3,14 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { defineTable, type IngestProgress, type IngestSource, t, type Table } from "../mod.ts";
+import {
+  AerostoreError,
+  defineTable,
+  type IngestProgress,
+  type IngestSource,
+  t,
+  type Table,
+} from "../mod.ts";
 import { Store } from "./support/store.ts";
 
 const Position = defineTable("Position", {
@@ -197,6 +204,35 @@ describe("ingestTsv()", () => {
       assert.ok((seen[0]?.rows ?? 0) < 60_000);
       assert.equal(table.count(), 60_000);
       assert.deepEqual(table.get("R59999")?.lat, 59_999 / 8);
+    }));
+
+  test("refuses more at the same time than a database can have, and goes on with the others", () =>
+    withTable(async (table) => {
+      const { promise: word, resolve: give } = Promise.withResolvers<void>();
+      async function* slow(id: number): AsyncGenerator<string> {
+        await word;
+        yield `R${id}\n`;
+      }
+      const running: Promise<IngestProgress>[] = [];
+      const refused: unknown[] = [];
+      for (let id = 0; id < 300; id++) {
+        const ingest = table.ingestTsv(slow(id), { columns: ["id"] });
+        ingest.catch((error: unknown) => refused.push(error));
+        running.push(ingest);
+      }
+      // Each has begun, or was refused, before it waits for its source.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      give();
+      const outcomes = await Promise.allSettled(running);
+      const done = outcomes.filter((outcome) => outcome.status === "fulfilled").length;
+      assert.ok(done > 0 && done + refused.length === outcomes.length);
+      for (const error of refused) {
+        assert.ok(error instanceof AerostoreError);
+        assert.equal(error.code, "busy");
+        assert.match(error.message, /ingests open \(busy\)$/);
+      }
+      assert.ok(refused.length > 0);
+      assert.equal(table.count(), done);
     }));
 
   test("refuses options and sources that make no sense", () =>
