@@ -148,6 +148,11 @@ test {
         _ = @import("file_layer.zig");
         _ = @import("file_layer_memory.zig");
         _ = @import("log_chain.zig");
+        _ = @import("durability.zig");
+        _ = @import("durability_test.zig");
+        _ = @import("log_drain.zig");
+        _ = @import("log_keeper.zig");
+        _ = @import("log_leader.zig");
         _ = @import("log_reader.zig");
         _ = @import("log_scan.zig");
         _ = @import("log_test.zig");

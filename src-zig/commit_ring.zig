@@ -356,14 +356,6 @@ fn followStamped(region: *const Region, position: Position) void {
     _ = region.control.drained.word.fetchMax(position, .acq_rel);
 }
 
-/// A leader's step: everything up to `to` is handed to the log. `before` is the word that the
-/// leader saw or wrote last, with its epoch in it; false if the leadership is lost.
-pub fn passDrained(region: *const Region, before: u64, to: Position) bool {
-    assert(Watermark.position(before) <= to);
-    const after = Watermark.with(before, to);
-    return region.control.drained.word.cas(before, after, .acq_rel, .acquire) == null;
-}
-
 test "Cell: laps are compared around the wrap" {
     const cell: Cell = .{ .version = 0, .state = .skipped, .multi = false, .lap = 0 };
     try std.testing.expectEqual(-1, lapDifference(cell, 1));

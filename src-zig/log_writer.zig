@@ -61,7 +61,17 @@ pub const Start = struct {
 };
 
 /// A segment that nothing has been written into but zeros.
-pub const Spare = struct { file: Handle, number: u32, size: u64 };
+pub const Spare = struct {
+    file: Handle,
+    number: u32,
+    size: u64,
+
+    /// Removes it.
+    pub fn discard(spare: Spare, files: Files) void {
+        files.close(spare.file);
+        files.unlink(segment.Name.of(spare.number).slice()) catch {};
+    }
+};
 
 /// A spare to be made.
 pub const SpareOrder = struct {
@@ -83,7 +93,7 @@ pub const SpareOrder = struct {
             };
         };
         const spare: Spare = .{ .file = file, .number = number, .size = order.size };
-        errdefer discard(spare, files);
+        errdefer spare.discard(files);
         try files.reserve(file, spare.size);
         var offset: u64 = 0;
         while (offset < spare.size) : (offset += zeros.len) {
@@ -95,11 +105,6 @@ pub const SpareOrder = struct {
         return spare;
     }
 };
-
-fn discard(spare: Spare, files: Files) void {
-    files.close(spare.file);
-    files.unlink(segment.Name.of(spare.number).slice()) catch {};
-}
 
 /// What has to be synced so that everything up to a position is on the disk.
 pub const SyncTarget = struct {
@@ -164,12 +169,24 @@ pub const LogWriter = struct {
     last_place: segment.Place = .{},
     durable: u64,
     failed: bool = false,
+    /// The header of a segment that still lacks it.
+    unpublished: ?segment.Header = null,
     /// Bytes of frames and headers that went to files.
     bytes_written: u64 = 0,
 
     /// Begins a segment, whose header is on the disk when this returns: from then on, nobody who
     /// wrote before has a say about `start_position` and what follows it.
     pub fn start(gpa: Allocator, files: Files, options: Start) Error!LogWriter {
+        var writer = try prepare(gpa, files, options);
+        errdefer writer.abandon();
+        try writer.publish();
+        return writer;
+    }
+
+    /// As `start`, but the segment has no header yet, so that nobody believes it: for a leader that
+    /// first brings frames of its predecessor here. They must fit into the segment. Ends in
+    /// `publish` or `abandon`.
+    pub fn prepare(gpa: Allocator, files: Files, options: Start) Error!LogWriter {
         assert(options.size >= segment.size_min and options.size % segment.block_size == 0);
         const taken = try segment.numbers(files, gpa);
         defer gpa.free(taken);
@@ -184,21 +201,44 @@ pub const LogWriter = struct {
             .last_logged = options.previous_position,
             .durable = options.previous_position,
         };
-        errdefer discard(spare, files);
+        errdefer spare.discard(files);
         errdefer writer.buffer.deinit(gpa);
         try writer.buffer.ensureTotalCapacity(gpa, 2 * batch_size_max);
-        try writer.activate(spare);
-        try writer.flush();
-        try files.sync(writer.active.file);
-        writer.active.unsynced = false;
+        writer.unpublished = writer.enter(spare);
         writer.active.end = segment.header_area;
         return writer;
+    }
+
+    /// Puts what was copied on the disk, and then the header: a kill in between leaves a file that
+    /// counts for nothing.
+    pub fn publish(writer: *LogWriter) Error!void {
+        const active = &writer.active;
+        const files = writer.files;
+        try writer.flush();
+        errdefer writer.failed = true;
+        if (active.unsynced) try files.sync(active.file);
+        try files.writeAt(active.file, &writer.unpublished.?.encode(), 0);
+        try files.sync(active.file);
+        writer.bytes_written += segment.header_area;
+        active.unsynced = false;
+        active.end = std.mem.alignForward(u64, active.end, segment.block_size);
+        writer.unpublished = null;
+    }
+
+    /// Ends what `prepare` has begun, and removes its file.
+    pub fn abandon(writer: *LogWriter) void {
+        const name = segment.Name.of(writer.active.number);
+        // With a header, it counts.
+        const removed = writer.unpublished != null and !writer.failed;
+        const files = writer.files;
+        writer.stop();
+        if (removed) files.unlink(name.slice()) catch {};
     }
 
     /// Closes the files and removes the spare. Syncs nothing.
     pub fn stop(writer: *LogWriter) void {
         const files = writer.files;
-        if (writer.spare) |spare| discard(spare, files);
+        if (writer.spare) |spare| spare.discard(files);
         for (writer.closing[0..writer.closing_count]) |file| files.close(file);
         files.close(writer.active.file);
         writer.buffer.deinit(writer.gpa);
@@ -254,6 +294,13 @@ pub const LogWriter = struct {
             else => unreachable,
         }
         if (writer.finished >= batch_size_max) try writer.flush();
+    }
+
+    /// Completes the open frame as a part: its transaction goes on in another one. Fails as `finish`
+    /// does.
+    pub fn finishPart(writer: *LogWriter) Error!void {
+        writer.open.?.kind = .part;
+        return writer.finish();
     }
 
     /// Drops the open frame, if there is one, and the parts before it.
@@ -365,7 +412,7 @@ pub const LogWriter = struct {
 
     /// Hands over what `SpareOrder.make` has made.
     pub fn giveSpare(writer: *LogWriter, spare: Spare) void {
-        if (writer.spare != null) return discard(spare, writer.files);
+        if (writer.spare != null) return spare.discard(writer.files);
         writer.spare = spare;
     }
 
@@ -450,6 +497,7 @@ pub const LogWriter = struct {
     /// Ends the active segment and goes on in the spare, with the open frame of `frame_size` bytes.
     /// Until the spare is there, nothing is changed.
     fn rotate(writer: *LogWriter, frame_size: usize) Error!void {
+        assert(writer.unpublished == null);
         const needed = segment.header_area + frame_size + segment.block_size;
         try writer.ensureSpare(needed);
         try writer.limitClosing();
@@ -478,7 +526,7 @@ pub const LogWriter = struct {
     fn ensureSpare(writer: *LogWriter, needed: usize) Error!void {
         if (writer.spare) |spare| {
             if (spare.size >= needed) return;
-            discard(spare, writer.files);
+            spare.discard(writer.files);
             writer.spare = null;
         }
         var order = writer.spareOrder().?;
@@ -501,10 +549,24 @@ pub const LogWriter = struct {
     /// Makes a spare the active segment and puts its header in front of the open frame.
     fn activate(writer: *LogWriter, spare: Spare) Error!void {
         assert(writer.finished == 0);
+        try writer.buffer.ensureUnusedCapacity(writer.gpa, segment.header_area);
+        const area = writer.enter(spare).encode();
+        writer.buffer.insertSliceAssumeCapacity(0, &area);
+        writer.finished = segment.header_area;
+    }
+
+    /// Makes a spare the active segment, and returns the header that it must get.
+    fn enter(writer: *LogWriter, spare: Spare) segment.Header {
         const options = &writer.start_options;
         const in_parts = writer.parts.count > 0;
         const next = if (in_parts) writer.parts.position else writer.last_logged + 1;
-        const header: segment.Header = .{
+        writer.active = .{
+            .file = spare.file,
+            .number = spare.number,
+            .size = spare.size,
+            .seed = log_frame.seedOf(&options.store_uuid, spare.number),
+        };
+        return .{
             .number = spare.number,
             .store_uuid = options.store_uuid,
             .incarnation = options.incarnation,
@@ -514,14 +576,6 @@ pub const LogWriter = struct {
             .previous_position = writer.last_logged,
             .durable_hint = writer.durable,
             .continues = @intFromBool(in_parts),
-        };
-        try writer.buffer.insertSlice(writer.gpa, 0, &header.encode());
-        writer.finished = segment.header_area;
-        writer.active = .{
-            .file = spare.file,
-            .number = spare.number,
-            .size = spare.size,
-            .seed = log_frame.seedOf(&options.store_uuid, spare.number),
         };
     }
 };

@@ -399,7 +399,7 @@ pub const OpenTransaction = struct {
         const session = self.session;
         // Once the gate is taken away, somebody else may have it.
         const gate_word = if (self.hold) |hold| hold.word else 0;
-        statement.admit(session, .pinned, gate_word);
+        try statement.admit(session, .pinned, gate_word);
         try statement.reserve(session, writes, .pinned);
         var installer: transaction.Installer = .beginPinned(session, .installing);
         if (statement.mustWait(session, gate_word)) {

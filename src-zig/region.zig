@@ -177,7 +177,9 @@ pub const LogLine = extern struct {
     /// Where the record of `logged` stands, {number of the segment:32, offset:32}; stored after
     /// `logged`, so that a kill can leave an older one.
     logged_place: Shm(u64),
-    reserved_a: [limits.line_pair - 72]u8,
+    /// A position that has a record on disk: the last one, or a little before it.
+    durable_logged: Shm(u64),
+    reserved_a: [limits.line_pair - 80]u8,
     /// Counters for `stats`.
     bytes: Shm(u64),
     rows_full: Shm(u64),

@@ -35,6 +35,10 @@ pub const Error = error{
     TooManyTransactions,
     /// The region holds something that the engine never writes.
     Corrupt,
+    /// The disk has no room for the log: nothing is committed until it has.
+    DiskFull,
+    /// The log cannot be written: nothing is committed until that is repaired.
+    LogFailed,
 };
 
 /// The claim of a slot that nobody owns but whose log is not empty.

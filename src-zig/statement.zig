@@ -49,7 +49,7 @@ fn writeLocked(session: *Session, one: *const Write) Error!Result {
 }
 
 fn attempt(session: *Session, one: *const Write) Error!Result {
-    admit(session, .unpinned, 0);
+    try admit(session, .unpinned, 0);
     try session.reserveLog(4 + table_indexes.of(one.table).len);
     var installer: transaction.Installer = .begin(session, .sequencing);
     if (mustWait(session, 0)) return standBack(&installer);
@@ -147,7 +147,7 @@ pub fn before(_: void, a: Write, b: Write) bool {
 }
 
 fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
-    admit(session, .unpinned, 0);
+    try admit(session, .unpinned, 0);
     try reserve(session, writes, .unpinned);
     var installer: transaction.Installer = .begin(session, .installing);
     if (mustWait(session, 0)) {
@@ -232,16 +232,30 @@ fn newRows(session: *Session, writes: []const Write, pinned: Pinned) u64 {
 }
 
 /// Waits before anything is held: at the gate, unless its word is `mine`, and while the ring is
-/// nearly full.
-pub fn admit(session: *Session, pinned: Pinned, mine: u64) void {
+/// nearly full. Fails, before anything is shared, while the log does not take commits.
+pub fn admit(session: *Session, pinned: Pinned, mine: u64) Error!void {
     const region = session.region;
     const word = region.control.shared.gate.load(.monotonic);
     if (word != 0 and word != mine) gate.pass(region);
+    try refuseUnloggable(region);
     if (!ring.isCrowded(region)) return;
     if (pinned == .unpinned) session.pin();
     defer if (pinned == .unpinned) session.unpin();
     var wait: waiting.Wait = .{};
-    while (ring.isCrowded(region)) wait.drain(region);
+    while (ring.isCrowded(region)) {
+        wait.drain(region);
+        // What stands in the ring may have to wait there for a disk that has no room.
+        try refuseUnloggable(region);
+    }
+}
+
+inline fn refuseUnloggable(region: *const Region) Error!void {
+    const state = region.control.shared.log_state.load(.monotonic);
+    switch (@as(region_module.LogState, @enumFromInt(state))) {
+        .none, .working => {},
+        .no_space => return error.DiskFull,
+        .failed, _ => return error.LogFailed,
+    }
 }
 
 /// A short random pause, so that two who kick each other do not meet again.

@@ -158,6 +158,8 @@ pub const Store = struct {
             error.RegionFull,
             error.TooManyTransactions,
             error.Corrupt,
+            error.DiskFull,
+            error.LogFailed,
             => |other| other,
         };
         errdefer store.engine.stop();

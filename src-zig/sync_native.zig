@@ -325,6 +325,7 @@ pub const Mutation = enum {
     build_without_wait,
     no_unique_check,
     keys_of_another_base,
+    drained_without_epoch,
 };
 
 const mutation = @field(Mutation, @import("build_options").mutation);

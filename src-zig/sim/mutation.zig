@@ -36,4 +36,5 @@ pub const Mutation = enum {
     build_without_wait,
     no_unique_check,
     keys_of_another_base,
+    drained_without_epoch,
 };

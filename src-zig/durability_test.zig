@@ -1,0 +1,412 @@
+//! Durability of several processes over one region and one disk, both in memory.
+//!
+//! A process is a `Durability` without threads: a test decides when each of them looks. Killing one
+//! means never to call it again; its files stay open, as those of a stopped process would.
+
+const std = @import("std");
+const catalogue_module = @import("catalogue.zig");
+const durability = @import("durability.zig");
+const file_layer_memory = @import("file_layer_memory.zig");
+const log_reader = @import("log_reader.zig");
+const log_row = @import("log_row.zig");
+const region_module = @import("region.zig");
+const ring = @import("commit_ring.zig");
+const row_module = @import("row.zig");
+const schema_blob = @import("schema_blob.zig");
+const session_module = @import("session.zig");
+const statement = @import("statement.zig");
+const status = @import("status.zig");
+const transaction = @import("transaction.zig");
+const vacuum = @import("vacuum.zig");
+const Catalogue = catalogue_module.Catalogue;
+const Durability = durability.Durability;
+const LogState = region_module.LogState;
+const MemoryDisk = file_layer_memory.MemoryDisk;
+const Region = region_module.Region;
+const Session = session_module.Session;
+const TableInfo = @import("table_info.zig").TableInfo;
+const testing = std.testing;
+
+const keys_max = 16;
+/// The number of each row, null where there is none.
+const State = [keys_max]?i64;
+
+const Machine = struct {
+    memory: []align(4096) u8,
+    region: Region,
+    catalogue: Catalogue,
+    table: *const TableInfo,
+    disk: MemoryDisk,
+    session: *Session,
+    processes: [4]Durability,
+    dead: [4]bool,
+    /// The committed transactions by their positions.
+    history: std.ArrayList(struct { position: u64, key: u8, value: ?i64 }),
+
+    fn init(self: *Machine) !void {
+        const config: region_module.Config = .forSize(4 << 20);
+        self.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), config.size_max);
+        @memset(self.memory, 0);
+        try region_module.format(self.memory.ptr, config, .{ .store_uuid = @splat(7) });
+        self.region = .init(self.memory.ptr);
+        self.region.control.shared.log_state.raw = @intFromEnum(LogState.working);
+        self.region.control.memory.committed.raw = config.size_max;
+        self.catalogue = .init(&self.region, testing.allocator);
+        var detail: status.Detail = .{};
+        var blob = try schema_blob.TestWriter.flights("flights");
+        defer blob.deinit();
+        _ = try self.catalogue.declare(blob.bytes.items, &detail);
+        self.table = &(try self.catalogue.table(0)).table;
+        self.disk = .init(testing.allocator);
+        self.dead = @splat(false);
+        self.history = .empty;
+        for (&self.processes, 0..) |*process, i| process.* = .init(.{
+            .gpa = testing.allocator,
+            .region = &self.region,
+            .files = self.disk.files(),
+            .tables = .{ .context = self, .find = findTable },
+            .identity = .{ .process = @intCast(i), .generation = 1 },
+            .liveness = .{ .context = self, .isGone = isGone },
+            .segment_size = 64 * 1024,
+        });
+        const claim = session_module.processClaim(9, 1);
+        self.session = try .open(&self.region, testing.allocator, claim);
+    }
+
+    fn deinit(self: *Machine) void {
+        self.disk.fault = null;
+        for (&self.processes, self.dead) |*process, dead| {
+            if (dead) bury(process) else process.stop();
+        }
+        self.session.close();
+        self.history.deinit(testing.allocator);
+        self.disk.deinit();
+        self.catalogue.deinit();
+        testing.allocator.free(self.memory);
+    }
+
+    /// Frees what a dead process has on the heap of this one.
+    fn bury(process: *Durability) void {
+        if (process.keeper) |*keeper| keeper.end();
+        if (process.session) |session| session.close();
+    }
+
+    fn findTable(context: *anyopaque, id: u8) ?*const TableInfo {
+        const self: *Machine = @ptrCast(@alignCast(context));
+        const schema = self.catalogue.table(id) catch return null;
+        return &schema.table;
+    }
+
+    fn isGone(context: *anyopaque, process: u32, _: u24) bool {
+        const self: *Machine = @ptrCast(@alignCast(context));
+        return self.dead[process];
+    }
+
+    fn put(self: *Machine, key: u8, value: ?i64) !void {
+        var buffer: [512]u8 align(8) = undefined;
+        var builder: row_module.Builder = .init(self.table, &buffer);
+        const text = [_]u8{'a' + key};
+        try builder.setText(0, &text);
+        builder.setInt32(altitude, @intCast(value orelse 0));
+        try builder.setText(2, "B738");
+        builder.setFloat64(3, 0.5);
+        const image = builder.finish();
+        const cell = [_]u8{ 1, 0, text[0] };
+        const one: transaction.Write = .{
+            .table = self.table,
+            .operation = if (value == null) .remove else .upsert,
+            .key = .of(0, &cell),
+            .image = image,
+        };
+        const result = try statement.write(self.session, &one);
+        try testing.expectEqual(.done, result.outcome);
+        try self.history.append(testing.allocator, .{
+            .position = result.position,
+            .key = key,
+            .value = value,
+        });
+        self.settle();
+    }
+
+    const altitude = 1;
+
+    /// What maintenance threads do.
+    fn settle(self: *Machine) void {
+        self.session.pin();
+        _ = ring.advance(&self.region, 1 << 20);
+        self.session.unpin();
+        vacuum.advanceHorizon(&self.region);
+    }
+
+    fn next(self: *Machine) u64 {
+        return self.region.control.next.word.load(.acquire);
+    }
+
+    fn durable(self: *Machine) u64 {
+        return ring.Watermark.position(self.region.control.durable.word.load(.acquire));
+    }
+
+    fn state(self: *Machine) LogState {
+        return @enumFromInt(self.region.control.shared.log_state.load(.acquire));
+    }
+
+    /// The rows as of a position.
+    fn expected(self: *Machine, position: u64) State {
+        var rows: State = @splat(null);
+        for (self.history.items) |one| {
+            if (one.position <= position) rows[one.key] = one.value;
+        }
+        return rows;
+    }
+
+    /// Reads the log of a disk and checks that it holds a prefix of the history, at least up to
+    /// `promised`.
+    fn expectPrefix(self: *Machine, disk: *MemoryDisk, promised: u64) !void {
+        var log: log_reader.LogReader = try .open(testing.allocator, disk.files(), .{
+            .store_uuid = @splat(7),
+        });
+        defer log.close();
+        try testing.expect(log.verdict != .damaged);
+        var rows: State = @splat(null);
+        var cursor = log.cursor();
+        defer cursor.close();
+        var last: u64 = 1;
+        while (try cursor.next()) |item| {
+            if (item.frame.header.kind != .commit) continue;
+            last = item.frame.header.position;
+            try self.replay(item.frame.body, item.frame.header.count, &rows);
+        }
+        for (self.history.items) |one| {
+            if (one.position <= promised) try testing.expect(one.position <= last);
+        }
+        try testing.expectEqual(self.expected(last), rows);
+    }
+
+    fn replay(self: *Machine, body: []const u8, count: u32, rows: *State) !void {
+        var rest = body;
+        for (0..count) |_| {
+            const row = try log_row.read(rest, &.{self.table});
+            rest = rest[row.size..];
+            const key = row.key[2] - 'a';
+            if (row.operation == .delete) {
+                rows[key] = null;
+                continue;
+            }
+            var cells = row.cellIterator();
+            while (cells.next()) |cell| if (cell.column == altitude) {
+                rows[key] = std.mem.readInt(i32, cell.value.?[0..4], .little);
+            };
+        }
+    }
+};
+
+test "Durability: one sync serves all that were committed before it" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    _ = m.processes[0].round();
+    const syncs = m.disk.calls.get(.sync);
+    for (0..10) |i| try m.put(@intCast(i), @intCast(i));
+    try testing.expect(try m.processes[0].waitDurable(m.history.items[3].position, 0));
+    try testing.expectEqual(syncs + 1, m.disk.calls.get(.sync));
+    try testing.expect(try m.processes[0].waitDurable(m.next(), 0));
+    try testing.expectEqual(syncs + 1, m.disk.calls.get(.sync));
+    try testing.expectEqual(m.next(), m.durable());
+    try m.expectPrefix(&m.disk, m.next());
+}
+
+test "Durability: others ask the leader, and a wait ends with its time" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    try testing.expect(m.processes[0].round() or true);
+    try testing.expect(!m.processes[1].round());
+    try m.put(1, 10);
+    try testing.expect(!try m.processes[1].waitDurable(m.next(), 1));
+    try testing.expectEqual(m.next(), m.region.control.log.sync_wanted.raw);
+    m.processes[0].syncRound();
+    try testing.expect(try m.processes[1].waitDurable(m.next(), 1));
+    // Its predecessor leaves in order, and it goes on in a segment of its own.
+    m.processes[0].stop();
+    _ = m.processes[1].round();
+    try testing.expect(m.processes[1].keeper != null);
+    try m.put(2, 20);
+    try m.processes[1].flush();
+    try m.expectPrefix(&m.disk, m.next());
+}
+
+/// Commits and syncs until the disk refuses, which stands for a kill inside of that call.
+fn runUntilKilled(m: *Machine, killed: usize) !u64 {
+    const process = &m.processes[killed];
+    var acknowledged: u64 = m.durable();
+    _ = process.round();
+    for (0..6) |i| {
+        if (process.keeper == null or process.is_over) break;
+        try m.put(@intCast(i), @intCast(100 * killed + i));
+        if (i % 3 == 2) {
+            if (process.waitDurable(m.next(), 0) catch false) acknowledged = m.next();
+        } else _ = process.round();
+    }
+    return acknowledged;
+}
+
+test "Durability: killed at each call of the disk, no acknowledged commit is lost" {
+    for (std.enums.values(file_layer_memory.Call)) |call| {
+        var after: u32 = 0;
+        while (true) : (after += 1) {
+            var m: Machine = undefined;
+            try m.init();
+            defer m.deinit();
+            const first = try runUntilKilled(&m, 0);
+            m.dead[0] = true;
+            // The second one takes over from the first, and is killed somewhere in between.
+            m.disk.fault = .{ .call = call, .after = after };
+            const second = @max(first, try runUntilKilled(&m, 1));
+            const struck = m.disk.fault.?.after == 0;
+            m.disk.fault = null;
+            m.dead[1] = true;
+            m.region.control.shared.log_state.raw = @intFromEnum(LogState.working);
+
+            var random: std.Random.DefaultPrng = .init(after);
+            var image = try m.disk.crash(random.random(), .{});
+            defer image.deinit();
+            try m.expectPrefix(&image, second);
+            // Processes died, the machine goes on: nothing is lost at all.
+            _ = m.processes[2].round();
+            try m.processes[2].flush();
+            try testing.expectEqual(m.next(), m.durable());
+            try m.expectPrefix(&m.disk, m.next());
+            if (!struck) break;
+        }
+    }
+}
+
+test "Durability: a full disk refuses commits before they share anything, and takes them again" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const process = &m.processes[0];
+    _ = process.round();
+    m.disk.fault = .{ .call = .reserve, .err = error.NoSpace };
+    process.syncRound();
+    try testing.expectEqual(LogState.no_space, m.state());
+    const before = m.next();
+    try testing.expectError(error.DiskFull, m.put(1, 1));
+    try testing.expectEqual(before, m.next());
+
+    m.disk.fault = null;
+    process.retry = .{};
+    _ = process.round();
+    try testing.expectEqual(LogState.working, m.state());
+    try m.put(1, 1);
+    try process.flush();
+    try m.expectPrefix(&m.disk, m.next());
+}
+
+test "Durability: what was committed before the disk was full is written when it has room" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const process = &m.processes[0];
+    _ = process.round();
+    m.disk.fault = .{ .call = .reserve, .err = error.NoSpace };
+    // More than the segment holds.
+    for (0..1500) |i| try m.put(@intCast(i % keys_max), @intCast(i));
+    _ = process.round();
+    try testing.expectEqual(LogState.no_space, m.state());
+    try testing.expect(ring.drainedPosition(&m.region) < m.next());
+    try testing.expect(!try process.waitDurable(m.next(), 1));
+    m.disk.fault = null;
+    process.retry = .{};
+    _ = process.round();
+    try process.flush();
+    try testing.expectEqual(m.next(), m.durable());
+    try m.expectPrefix(&m.disk, m.next());
+}
+
+test "Durability: after an error of a sync the log goes on in a new file, or not at all" {
+    for ([_]file_layer_memory.Call{ .sync, .write }) |call| {
+        var m: Machine = undefined;
+        try m.init();
+        defer m.deinit();
+        const process = &m.processes[0];
+        _ = process.round();
+        try m.put(1, 1);
+        try process.flush();
+        try m.put(2, 2);
+        m.disk.fault = .{ .call = call };
+        const outcome = process.waitDurable(m.next(), 0);
+        try testing.expectError(error.DurabilityUnknown, outcome);
+        try testing.expectError(error.LogFailed, m.put(3, 3));
+        process.retry = .{};
+        _ = process.round();
+        try testing.expectEqual(LogState.failed, m.state());
+
+        m.disk.fault = null;
+        process.retry = .{};
+        _ = process.round();
+        try testing.expectEqual(LogState.working, m.state());
+        try m.put(3, 3);
+        try process.flush();
+        try m.expectPrefix(&m.disk, m.next());
+    }
+}
+
+test "Durability: a leader that stood still finds another one, and its segment sealed" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const old = &m.processes[0];
+    _ = old.round();
+    try m.put(1, 1);
+    try old.flush();
+    try m.put(2, 2);
+    _ = old.drainOnce();
+    // It stands between a write and the swap of `drained`.
+    try m.put(3, 3);
+    const stamped = ring.stampedPosition(&m.region);
+    const writer = &old.keeper.?.writer;
+    const result = old.keeper.?.drain.range(writer, old.keeper.?.leader.drainedPosition(), stamped);
+    try testing.expectEqual(null, result.failure);
+    try writer.flush();
+
+    const new = &m.processes[1];
+    try testing.expect(!new.round());
+    m.dead[0] = true;
+    _ = new.round();
+    try m.put(4, 4);
+    try new.flush();
+    try m.expectPrefix(&m.disk, m.next());
+    m.dead[0] = false;
+    try testing.expect(!old.keeper.?.leader.passDrained(stamped));
+    try testing.expect(!old.round());
+    try testing.expectEqual(null, old.keeper);
+    try testing.expectEqual(m.next(), m.durable());
+    try m.expectPrefix(&m.disk, m.next());
+}
+
+test "Durability: while the log stands, the ring fills up and no further" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const process = &m.processes[0];
+    _ = process.round();
+    const cells = ring.cellCount(&m.region);
+    var written: u64 = 0;
+    while (!ring.isCrowded(&m.region)) : (written += 1) {
+        try m.put(@intCast(written % keys_max), @intCast(written));
+    }
+    try testing.expect(written < cells);
+    // Snapshots are taken and read all the same.
+    m.session.pin();
+    const cell = [_]u8{ 1, 0, 'a' };
+    const reader = @import("reader.zig");
+    const view: reader.View = .{ .snapshot = reader.snapshotNow(&m.region) };
+    const row = try reader.find(&m.region, m.table, .of(0, &cell), view);
+    m.session.unpin();
+    try testing.expect(row != null);
+    _ = process.round();
+    try testing.expect(!ring.isCrowded(&m.region));
+    try process.flush();
+    try m.expectPrefix(&m.disk, m.next());
+}
