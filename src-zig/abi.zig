@@ -468,6 +468,7 @@ fn decodeOptions(bytes: []const u8) ?connection_module.Options {
             .path = path,
             .ephemeral = flags.ephemeral,
             .must_exist = flags.must_exist,
+            .read_only = flags.read_only,
             .size_max = region_file.sizeOf(size) orelse return null,
             .shm_path = shm_path,
             .salvage = if (flags.salvage_prefix) .prefix else .none,

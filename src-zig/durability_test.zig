@@ -44,7 +44,8 @@ const Machine = struct {
     history: std.ArrayList(struct { position: u64, key: u8, value: ?i64 }),
 
     fn init(self: *Machine) !void {
-        const config: region_module.Config = .forSize(4 << 20);
+        var config: region_module.Config = .forSize(4 << 20);
+        config.cells_log2 = 10;
         self.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), config.size_max);
         @memset(self.memory, 0);
         try region_module.format(self.memory.ptr, config, .{ .store_uuid = @splat(7) });

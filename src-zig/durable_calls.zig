@@ -145,6 +145,14 @@ pub fn waitEndless(connection: *Connection, position: u64) Error!void {
 }
 
 fn wait(connection: *Connection, position: u64, timeout_ms: u32) Error!bool {
+    // A process that takes part in the log may do the work itself, in this thread.
+    if (connection.store.durability) |*durability| {
+        const timeout_ns = if (timeout_ms == endless_ms)
+            std.math.maxInt(u64)
+        else
+            @as(u64, timeout_ms) * std.time.ns_per_ms;
+        return durability.waitDurable(position, timeout_ns);
+    }
     const log = &connection.region().control.log;
     const start = sync.nowNs();
     const limit_ns = @as(u64, timeout_ms) * std.time.ns_per_ms;

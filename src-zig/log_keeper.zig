@@ -13,7 +13,7 @@
 //! Invariants:
 //!
 //!   * `drained` moves after the write of what is up to it has returned, `durable` after the sync
-//!   * `logged` and `segment` are set after the swap of `drained` worked, so they never name what a
+//!   * `logged`, its place and `segment` are set after the swap of `drained` worked, so they never name what a
 //!     leader that was replaced has written
 //!   * a frame that uses a table comes behind an image of the catalogue that has it
 //!
@@ -105,7 +105,7 @@ pub const Keeper = struct {
         self.writer.noteDurable(self.writer.last_logged);
         const log = &region.control.log;
         _ = log.logged.fetchMax(self.writer.last_logged, .release);
-        log.segment.store(self.writer.segmentNumber(), .release);
+        self.notePlace();
         _ = log.takeovers.fetchAdd(1, .monotonic);
         if (!self.leader.passDurable(self.leader.drainedPosition())) return error.Deposed;
         _ = log.durable_logged.fetchMax(self.writer.last_logged, .release);
@@ -153,7 +153,7 @@ pub const Keeper = struct {
         if (!self.leader.passDrained(position)) return error.Deposed;
         const log = &self.region.control.log;
         _ = log.logged.fetchMax(self.writer.last_logged, .release);
-        log.segment.store(self.writer.segmentNumber(), .release);
+        self.notePlace();
         const counts = &self.drain.counts;
         _ = log.batches.fetchAdd(1, .monotonic);
         _ = log.rows_full.fetchAdd(counts.rows_full, .monotonic);
@@ -164,6 +164,16 @@ pub const Keeper = struct {
         const written = self.writer.bytes_written;
         _ = log.bytes.fetchAdd(written - self.bytes_counted, .monotonic);
         self.bytes_counted = written;
+    }
+
+    /// Where the record of `logged` stands; whoever opens the region when nobody has it open looks
+    /// there.
+    fn notePlace(self: *Keeper) void {
+        const log = &self.region.control.log;
+        log.segment.store(self.writer.segmentNumber(), .release);
+        const place = self.writer.last_place;
+        if (place.number == 0 or place.offset > std.math.maxInt(u32)) return;
+        log.logged_place.store(@as(u64, place.number) << 32 | place.offset, .release);
     }
 
     fn noteCatalogueIfChanged(self: *Keeper) Error!void {

@@ -40,9 +40,6 @@ pub const Error = status.Error || error{OutOfMemory};
 /// Memory of the library itself. Freed memory may be reused by the host.
 pub const gpa = if (builtin.link_libc) std.heap.c_allocator else std.heap.smp_allocator;
 
-/// Whether stores with a directory write a log.
-pub const logs_to_disk = false;
-
 pub const size_default = 1 << 30;
 const checkpoint_secs_default = 300;
 /// Where a region stands unless the caller says otherwise.
@@ -68,6 +65,8 @@ pub const Options = struct {
     ephemeral: bool = false,
     /// Fail with `error.NotFound` instead of creating the store.
     must_exist: bool = false,
+    /// The opener does not write, and so has no part in the log.
+    read_only: bool = false,
     /// Bytes that a new region may ever use. An existing region keeps its own limit.
     size_max: u64 = size_default,
     /// Where the region shall be: a file, or an existing directory. Empty: /dev/shm.
@@ -479,12 +478,10 @@ pub const RegionFile = struct {
         file.region.control.memory.committed.store(reserved, .monotonic);
         if (plan) |it| {
             if (!it.isEmpty()) file.recovery = try cold_recovery.load(it, &file.region, detail);
-            if (logs_to_disk) {
-                const control = file.region.control;
-                const working = @intFromEnum(region_module.LogState.working);
-                control.shared.log_state.store(working, .monotonic);
-                control.log.checkpoint_interval_secs.store(checkpoint_secs_default, .monotonic);
-            }
+            const control = file.region.control;
+            const working = @intFromEnum(region_module.LogState.working);
+            control.shared.log_state.store(working, .monotonic);
+            control.log.checkpoint_interval_secs.store(checkpoint_secs_default, .monotonic);
         }
         try file.setAside(reason, detail);
         // Release: whoever maps the file under its final name finds everything written before.

@@ -258,7 +258,10 @@ pub fn end(session: *Session, keeps_pin: bool, entries: u64) void {
     session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
     session.operations +%= 1;
     const region = session.region;
-    if (session.operations % drain_interval == 0) _ = ring.advance(region, 4 * drain_interval);
+    // Who waits for the disk needs what came before it to be stamped.
+    const now = session.operations % drain_interval == 0 or
+        region.control.shared.synchronous_commit.load(.monotonic) != 0;
+    if (now) _ = ring.advance(region, 4 * drain_interval);
     if (!keeps_pin) session.unpin();
     if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
     if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);

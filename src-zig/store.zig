@@ -31,7 +31,9 @@ const commit_ring = @import("commit_ring.zig");
 const engine_module = @import("engine.zig");
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
 const Region = @import("region.zig").Region;
+const Durability = @import("durability.zig").Durability;
 const Engine = engine_module.Engine;
+const TableInfo = @import("table_info.zig").TableInfo;
 const assert = std.debug.assert;
 const Detail = status.Detail;
 
@@ -82,6 +84,9 @@ pub const Store = struct {
     /// Null if it has no directory.
     files: ?store_files.StoreFiles,
     checkpointer: Checkpointer,
+    /// This process's part in the log; null without a data directory, and while all who have the
+    /// store open only read.
+    durability: ?Durability,
 
     /// Opens a store, or hands out the one that this process has open already.
     pub fn open(options: Options, detail: *Detail) Error!*Store {
@@ -100,6 +105,7 @@ pub const Store = struct {
         if (registry.find(&lock.stat)) |store| {
             lock.close();
             try store.checkSameRegion(&paths, detail);
+            try store.takePartInLog(options, detail);
             store.references += 1;
             return store;
         }
@@ -163,10 +169,49 @@ pub const Store = struct {
             => |other| other,
         };
         errdefer store.engine.stop();
+        store.durability = null;
+        try store.takePartInLog(options, detail);
+        errdefer if (store.durability) |*durability| durability.stop();
         store.checkpointer.start(store) catch {
             detail.set("cannot start the thread for checkpoints", .{});
             return error.Internal;
         };
+    }
+
+    /// Whoever may write takes part in writing the log.
+    fn takePartInLog(store: *Store, options: Options, detail: *Detail) Error!void {
+        if (store.durability != null or options.read_only) return;
+        const files = &(store.files orelse return);
+        store.durability = .init(.{
+            .gpa = gpa,
+            .region = &store.file.region,
+            .files = files.native.files(),
+            .tables = .{ .context = store, .find = findTable },
+            .identity = .{
+                .process = store.participant.index,
+                .generation = store.participant.generation,
+            },
+            .liveness = .{ .context = store, .isGone = isGone },
+        });
+        errdefer store.durability = null;
+        store.durability.?.start() catch {
+            detail.set("cannot start the threads of the log", .{});
+            return error.Internal;
+        };
+    }
+
+    fn findTable(context: *anyopaque, id: u8) ?*const TableInfo {
+        const store: *Store = @ptrCast(@alignCast(context));
+        const schema = store.catalogue.table(id) catch return null;
+        return &schema.table;
+    }
+
+    fn isGone(context: *anyopaque, process: u32, generation: u24) bool {
+        const store: *Store = @ptrCast(@alignCast(context));
+        const processes = store.file.region.processes;
+        if (process >= processes.len) return true; // only a corrupted region
+        const present: u24 = @truncate(processes[process].generation.load(.acquire));
+        return present != generation or store.participant.looksDead(process);
     }
 
     /// Takes back one `open`. With the last one everything goes; nothing of the store may be in
@@ -181,6 +226,8 @@ pub const Store = struct {
 
         registry.forget(store);
         store.checkpointer.stop();
+        // Before the engine, which settles what the log has to take.
+        if (store.durability) |*durability| durability.stop();
         store.engine.stop();
         last_closing = .of(&store.file.region, true);
         store.catalogue.deinit();
