@@ -81,7 +81,7 @@ pub const Checkpointer = struct {
         if (now_ns < self.pause_until_ns or !self.leads(region)) return false;
         if (log.logged.load(.acquire) <= log.checkpoint_newest.load(.acquire)) return false;
         if (log.bytes.load(.monotonic) -% self.bytes > log_growth_max) return true;
-        const secs = log.checkpoint_interval_secs.load(.monotonic);
+        const secs: u64 = log.checkpoint_interval_secs.load(.monotonic);
         return secs != 0 and now_ns - self.since_ns >= secs * std.time.ns_per_s;
     }
 
