@@ -169,15 +169,25 @@ pub inline fn isLogged(region: *const Region) bool {
 }
 
 /// True if the ring is so full that nobody may begin to install: those who have begun need the
-/// cells that are left.
+/// cells that are left. With a log, memory that commits set free waits for it as well, so a
+/// quarter of the ring is all that it may be behind.
 pub inline fn isCrowded(region: *const Region) bool {
     const cells = cellCount(region);
     const margin = @min(region_module.row_count_row, cells / 4);
+    const most = if (isLogged(region)) cells / 4 else cells - margin;
     // In this order: `drained` never passes `next`, so the second look is not smaller.
     const drained = drainedPosition(region);
     const next = region.control.next.word.load(.acquire);
-    return next - drained + margin >= cells and next != drained;
+    return next - drained >= most and next != drained;
 }
+
+/// True if the log is so far behind that committers should help it, if they can.
+pub inline fn isLogBehind(region: *const Region) bool {
+    const behind = stampedPosition(region) -| drainedPosition(region);
+    return behind >= @min(cellCount(region) / 8, log_help_backlog);
+}
+
+const log_help_backlog = 2048;
 
 /// What a version's writer has come to, as far as this observer may conclude.
 pub const Resolution = union(enum) {

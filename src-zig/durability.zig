@@ -3,10 +3,11 @@
 //! Every process that may write has two threads here. The **drainer** takes part in the election of
 //! the leader, and while it leads it hands what is committed to the kernel, every millisecond. The
 //! **syncer** sleeps until somebody wants a position on the disk; it also syncs what nobody waits
-//! for, so that a power cut costs `flush_interval_ns` of commits that did not ask for more.
+//! for, so that a power cut costs little of what did not ask for more.
 //!
-//! A thread that waits in the leader's own process drains and syncs by itself: there is no hand-over
-//! to a thread that would have to wake up first. While one thread syncs, the others of its process
+//! A thread that waits in the leader's own process drains and syncs by itself: there is no
+//! hand-over to a thread that would have to wake up first. Committers there drain, too, when the
+//! log falls behind. While one thread syncs, the others of its process
 //! wait for the end of that, and then one of them syncs for all that have come meanwhile: group
 //! commit. Threads of other processes raise `sync_wanted` and wake the leader's syncer.
 //!
@@ -21,8 +22,8 @@
 //! Invariants:
 //!
 //!   * `mutex` guards the keeper; nothing waits for the disk under it but a write
-//!   * `sync_mutex` is held from the beginning to the end of a sync, before `mutex`; the keeper goes
-//!     away only under both
+//!   * `sync_mutex` is held from the beginning to the end of a sync, before `mutex`; the keeper
+//!     goes away only under both
 //!   * a leader that finds another's epoch drops its files and stands for election again
 //!   * who sleeps on `durable_wake` is counted in `durable_waiters` before it looks at `durable`;
 //!     who raises `durable` looks at the count after that. Both are full barriers, so one of the
@@ -273,6 +274,16 @@ pub const Durability = struct {
         defer self.mutex.unlock();
         if (self.is_over) return false;
         return self.drainLocked(&(self.keeper orelse return false));
+    }
+
+    /// Drains in the thread of a committer, unless another one does. For `Region.drain_log`.
+    pub fn help(context: *anyopaque) void {
+        const self: *Durability = @ptrCast(@alignCast(context));
+        if (self.leading.load(.acquire) == 0) return waiting.wakeLog(self.region);
+        if (!self.mutex.tryLock()) return;
+        defer self.mutex.unlock();
+        if (self.is_over) return;
+        if (self.keeper) |*keeper| _ = self.drainLocked(keeper);
     }
 
     fn drainLocked(self: *Durability, keeper: *Keeper) bool {

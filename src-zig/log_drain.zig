@@ -278,7 +278,8 @@ const TestDrain = struct {
             .context = &self.bench.table,
             .find = find,
         }, .tables_known = 1 };
-        self.bench.region.control.shared.log_state.raw = @intFromEnum(region_module.LogState.working);
+        const working = @intFromEnum(region_module.LogState.working);
+        self.bench.region.control.shared.log_state.raw = working;
     }
 
     fn deinit(self: *TestDrain) void {

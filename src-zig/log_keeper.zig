@@ -13,8 +13,8 @@
 //! Invariants:
 //!
 //!   * `drained` moves after the write of what is up to it has returned, `durable` after the sync
-//!   * `logged`, its place and `segment` are set after the swap of `drained` worked, so they never name what a
-//!     leader that was replaced has written
+//!   * `logged`, its place and `segment` are set after the swap of `drained` worked, so they never
+//!     name what a leader that was replaced has written
 //!   * a frame that uses a table comes behind an image of the catalogue that has it
 //!
 //! Killed anywhere in `begin`: an unfinished segment, which nobody believes. Killed between a write

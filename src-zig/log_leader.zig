@@ -20,9 +20,9 @@
 //! epoch sees the last watermark of the predecessor.
 //!
 //! Killed after the swap of `leader`: whoever looks next takes over, with the next epoch. Killed
-//! between the two watermarks: the successor raises both. Killed after `drained` was passed: what is
-//! behind it is in the file. Kernel `log.takeover` of the simulator kills and stops leaders at each
-//! of these places.
+//! between the two watermarks: the successor raises both. Killed after `drained` was passed: what
+//! is up to it is in the file. Kernel `log.takeover` of the simulator kills and stops leaders at
+//! each of these places.
 
 const std = @import("std");
 const sync = @import("sync");

@@ -296,8 +296,8 @@ pub const LogWriter = struct {
         if (writer.finished >= batch_size_max) try writer.flush();
     }
 
-    /// Completes the open frame as a part: its transaction goes on in another one. Fails as `finish`
-    /// does.
+    /// Completes the open frame as a part: its transaction goes on in another one. Fails as
+    /// `finish` does.
     pub fn finishPart(writer: *LogWriter) Error!void {
         writer.open.?.kind = .part;
         return writer.finish();

@@ -403,6 +403,9 @@ pub const Region = struct {
     /// Makes the region at least `bytes` long; set by the owner of the file.
     grow: ?*const fn (context: *anyopaque, bytes: u64) error{RegionFull}!void = null,
     grow_context: *anyopaque = undefined,
+    /// Brings the log forward in the calling thread, if this process writes it; set by the store.
+    drain_log: ?*const fn (context: *anyopaque) void = null,
+    drain_context: *anyopaque = undefined,
 
     /// The header must have been checked (`checkHeader`) or written by `format`.
     pub fn init(base: [*]align(4096) u8) Region {

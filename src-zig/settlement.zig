@@ -23,6 +23,7 @@ const index_entry = @import("index_entry.zig");
 const table_indexes = @import("table_indexes.zig");
 const row_count = @import("row_count.zig");
 const vacuum = @import("vacuum.zig");
+const waiting = @import("waiting.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
 const Session = session_module.Session;
@@ -261,7 +262,10 @@ pub fn end(session: *Session, keeps_pin: bool, entries: u64) void {
     // Who waits for the disk needs what came before it to be stamped.
     const now = session.operations % drain_interval == 0 or
         region.control.shared.synchronous_commit.load(.monotonic) != 0;
-    if (now) _ = ring.advance(region, 4 * drain_interval);
+    if (now) {
+        _ = ring.advance(region, 4 * drain_interval);
+        if (ring.isLogBehind(region)) waiting.pushLog(region);
+    }
     if (!keeps_pin) session.unpin();
     if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
     if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);

@@ -193,11 +193,15 @@ pub const Store = struct {
             },
             .liveness = .{ .context = store, .isGone = isGone },
         });
-        errdefer store.durability = null;
-        store.durability.?.start() catch {
+        const durability = &store.durability.?;
+        durability.start() catch {
+            store.durability = null;
             detail.set("cannot start the threads of the log", .{});
             return error.Internal;
         };
+        const region = &store.file.region;
+        region.drain_context = durability;
+        region.drain_log = Durability.help;
     }
 
     fn findTable(context: *anyopaque, id: u8) ?*const TableInfo {

@@ -97,7 +97,7 @@ pub const Wait = struct {
     /// may skip what is committed.
     fn forLog(wait: *Wait, region: *const Region) void {
         if (ring.drainedPosition(region) == ring.stampedPosition(region)) return;
-        wakeLog(region);
+        pushLog(region);
         wait.rounds += 1;
         if (wait.rounds <= spins) return sync.spinHint();
         if (wait.rounds <= spins + yields) return sync.yield();
@@ -136,6 +136,11 @@ pub const Wait = struct {
         return false;
     }
 };
+
+/// Brings the log forward: in this thread, if this process writes it.
+pub fn pushLog(region: *const Region) void {
+    if (region.drain_log) |drain| drain(region.drain_context) else wakeLog(region);
+}
 
 /// Wakes the thread that writes the log, if it sleeps.
 pub fn wakeLog(region: *const Region) void {
