@@ -312,8 +312,13 @@ test "Durability: what was committed before the disk was full is written when it
     _ = process.round();
     m.disk.fault = .{ .call = .reserve, .err = error.NoSpace };
     // More than the segment holds.
-    for (0..1500) |i| try m.put(@intCast(i % keys_max), @intCast(i));
-    _ = process.round();
+    for (0..3000) |i| {
+        if (i % 100 == 99) _ = process.round();
+        m.put(@intCast(i % keys_max), @intCast(i)) catch |err| {
+            try testing.expectEqual(error.DiskFull, err);
+            break;
+        };
+    }
     try testing.expectEqual(LogState.no_space, m.state());
     try testing.expect(ring.drainedPosition(&m.region) < m.next());
     try testing.expect(!try process.waitDurable(m.next(), 1));
