@@ -247,7 +247,7 @@ test "remove: refuses before the first removal if a file is not private or not a
     var place = try TestPlace.init();
     defer place.deinit();
     (try Store.open(place.options(), &place.detail)).close();
-    const log = log_segment.Name.of(1);
+    const log = log_segment.Name.of(9); // Behind those that the store has made.
     try place.put(log.slice());
     const path = try place.data.join(log.slice());
     const fd = try os.open(&path, .existing);
