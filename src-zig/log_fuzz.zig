@@ -235,13 +235,21 @@ const World = struct {
         return if (world.zombie) |*zombie| number == zombie.segmentNumber() else false;
     }
 
-    /// The new leader trusts what is durable, and copies what was drained after it.
+    /// Another process takes the log over while the one before still believes to have it.
     fn takeOver(world: *World) !void {
         try world.flush();
         world.epoch += 1;
-        const durable = world.synced;
         const undecided = world.next - 1 - world.flushed;
         const drained = world.flushed + world.random.uintAtMost(u64, undecided);
+        if (world.zombie) |*older| older.stop();
+        world.zombie = world.writer;
+        world.writer = try world.inherit(world.synced, drained);
+        world.next = @max(world.next, drained + 1);
+    }
+
+    /// Begins a segment with a copy of what was logged in (durable, drained], which must end with
+    /// what was flushed last. From when it has its header, that copy is on the disk.
+    fn inherit(world: *World, durable: u64, drained: u64) !LogWriter {
         var log: LogReader = try .open(world.gpa, world.disk.files(), .{
             .store_uuid = uuid,
             .from = durable,
@@ -250,16 +258,38 @@ const World = struct {
         });
         defer log.close();
         if (log.verdict == .damaged or log.last_position != world.flushed) return error.NotTaken;
-
-        if (world.zombie) |*older| older.stop();
-        world.zombie = world.writer;
-        world.writer = try world.startWriter(durable + 1, durable);
+        var size: u64 = 0;
+        var previous: ?u64 = null;
+        var counting = log.cursor();
+        defer counting.close();
+        while (try counting.next()) |item| {
+            const header = &item.frame.header;
+            if (previous == null and header.kind != .catalogue) previous = header.previous;
+            size += header.length;
+        }
+        var writer: LogWriter = try .prepare(world.gpa, world.disk.files(), .{
+            .store_uuid = uuid,
+            .incarnation = world.incarnation,
+            .leader_epoch = world.epoch,
+            .start_position = durable + 1,
+            .previous_position = previous orelse @min(durable, log.last_position),
+            .size = segment.size_min + std.mem.alignForward(u64, size, segment.block_size),
+            .size_max = segment.size_min * 2,
+        });
+        errdefer writer.stop();
+        if (world.random.boolean()) try writer.note(.catalogue, "tables");
         var cursor = log.cursor();
         defer cursor.close();
-        while (try cursor.next()) |item| try world.writer.copy(&item.frame);
-        if (world.writer.last_logged != world.flushed) return error.NotCopied;
-        try world.writer.flush();
-        world.next = @max(world.next, drained + 1);
+        while (try cursor.next()) |item| try writer.copy(&item.frame);
+        if (writer.last_logged != world.flushed) return error.NotCopied;
+        if (world.random.boolean()) {
+            try writer.flush();
+            try world.checkCrash();
+        }
+        try writer.publish();
+        writer.noteDurable(writer.last_logged);
+        world.synced = writer.last_logged;
+        return writer;
     }
 
     fn actAsZombie(world: *World, zombie: *LogWriter) !void {
@@ -384,20 +414,23 @@ const World = struct {
         try world.recover(last);
     }
 
-    /// All processes are killed, and the region is lost.
+    /// All processes are killed, and the region is lost. Of the log, nothing is known to be on the
+    /// disk but what it says itself.
     fn kill(world: *World) !void {
         const last = try world.checkLog(world.disk, world.flushed);
         world.forgetProcesses();
-        // Recovery puts on the disk what it has read from the memory of the system.
-        var log = try world.openLog(world.disk, 1);
+        world.forgetAbove(last);
+        var log = try world.openLog(world.disk, world.from);
         defer log.close();
-        const files = world.disk.files();
-        for (log.listed) |file| {
-            const handle = try files.open(segment.Name.of(file.number).slice(), .write);
-            defer files.close(handle);
-            try files.sync(handle);
-        }
-        try world.recover(last);
+        var durable = @max(world.from, log.newest().?.durable_hint);
+        var cursor = log.cursor();
+        defer cursor.close();
+        while (try cursor.next()) |item| durable = @max(durable, item.frame.header.durable_hint);
+        world.incarnation += 1;
+        world.epoch = 1;
+        world.flushed = last;
+        world.writer = try world.inherit(durable, @max(last, durable));
+        world.next = last + 1 + if (world.random.boolean()) @as(u64, 1) << 32 else 0;
     }
 
     fn forgetProcesses(world: *World) void {
@@ -410,11 +443,15 @@ const World = struct {
         world.zombie = null;
     }
 
-    fn recover(world: *World, last: u64) !void {
+    fn forgetAbove(world: *World, last: u64) void {
         while (world.logged.items.len > 0) {
             if (world.logged.items[world.logged.items.len - 1].position <= last) break;
             _ = world.logged.pop();
         }
+    }
+
+    fn recover(world: *World, last: u64) !void {
+        world.forgetAbove(last);
         world.incarnation += 1;
         world.epoch = 1;
         world.flushed = last;

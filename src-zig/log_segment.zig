@@ -8,8 +8,8 @@
 //! Invariants:
 //!
 //!   * a number is given to one file only; a number that is taken is never taken over
-//!   * a header is written once, with the first frames of its segment; until then it is zero, and
-//!     the segment is a spare that holds nothing
+//!   * a header is written once, with the first frames of its segment, or after those that a new
+//!     leader has copied; until then it is zero, and the segment holds nothing
 //!   * the header stands there twice, so that one damaged sector does not hide a segment
 //!   * all logged positions below `start_position` and up to `previous_position` are in segments
 //!     before this one, in the order of `Header.isBefore`, not in the order of numbers: a leader
