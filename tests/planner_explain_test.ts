@@ -50,6 +50,7 @@ test("explainPlan() tells everything about an exact match", () => {
     emptiness: "",
     hint: "",
     estimate: { tableRows: 10_000, rowsRead: 200 },
+    actual: null,
   });
   assert.equal(
     toString(),
