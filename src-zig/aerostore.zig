@@ -157,6 +157,7 @@ test {
         _ = @import("log_scan.zig");
         _ = @import("log_test.zig");
         _ = @import("log_segment.zig");
+        _ = @import("log_spare.zig");
         _ = @import("huge_pages.zig");
         _ = @import("log_writer.zig");
         _ = @import("ingest_calls.zig");

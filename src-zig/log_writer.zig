@@ -29,12 +29,15 @@
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
 const log_frame = @import("log_frame.zig");
+const log_spare = @import("log_spare.zig");
 const segment = @import("log_segment.zig");
 const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const Files = file_layer.Files;
 const Frame = log_frame.Frame;
 const Handle = file_layer.Handle;
+const Spare = log_spare.Spare;
+const SpareOrder = log_spare.SpareOrder;
 
 pub const Error = file_layer.Error || Allocator.Error;
 
@@ -43,7 +46,6 @@ const batch_size_max = 1024 * 1024;
 /// Complete segments that may wait for their last sync. While a sync is under way there may be two
 /// more: none of its files may be closed, and the active segment may be one of them.
 const closing_count_max = 8;
-const zeros: [64 * 1024]u8 = @splat(0);
 
 /// What a log begins with, or goes on with after a change of the leader.
 pub const Start = struct {
@@ -58,52 +60,6 @@ pub const Start = struct {
     /// Bytes of the first segment. Each further one is twice as large, up to `size_max`.
     size: u64 = segment.size_first,
     size_max: u64 = segment.size_max,
-};
-
-/// A segment that nothing has been written into but zeros.
-pub const Spare = struct {
-    file: Handle,
-    number: u32,
-    size: u64,
-
-    /// Removes it.
-    pub fn discard(spare: Spare, files: Files) void {
-        files.close(spare.file);
-        files.unlink(segment.Name.of(spare.number).slice()) catch {};
-    }
-};
-
-/// A spare to be made.
-pub const SpareOrder = struct {
-    /// The lowest number that it may get.
-    number: u32,
-    size: u64,
-
-    /// Creates the file, fills it, and puts it on the disk: milliseconds. If that fails, the file
-    /// is removed again. `error.NoSpace` says that the disk is full, and harms nothing.
-    pub fn make(order: SpareOrder, files: Files) file_layer.Error!Spare {
-        var number = order.number;
-        // A number may be taken: by the spare of a leader before us that knew nothing of us.
-        const file = while (true) : (number += 1) {
-            if (number == std.math.maxInt(u32)) return error.IoError;
-            const name = segment.Name.of(number);
-            break files.open(name.slice(), .create_exclusive) catch |err| switch (err) {
-                error.Exists => continue,
-                else => return err,
-            };
-        };
-        const spare: Spare = .{ .file = file, .number = number, .size = order.size };
-        errdefer spare.discard(files);
-        try files.reserve(file, spare.size);
-        var offset: u64 = 0;
-        while (offset < spare.size) : (offset += zeros.len) {
-            const size: usize = @intCast(@min(zeros.len, spare.size - offset));
-            try files.writeAt(file, zeros[0..size], offset);
-        }
-        try files.sync(file);
-        try files.syncDirectory();
-        return spare;
-    }
 };
 
 /// What has to be synced so that everything up to a position is on the disk.

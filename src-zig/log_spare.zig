@@ -1,0 +1,81 @@
+//! Spares: segments that are ready before they are needed.
+//!
+//! A spare has its name, its size and its zeros on the disk, so the first frame that goes into it
+//! needs no more than any other. Making one waits for the disk and is done without a lock.
+
+const std = @import("std");
+const file_layer = @import("file_layer.zig");
+const segment = @import("log_segment.zig");
+const Files = file_layer.Files;
+
+const zeros: [64 * 1024]u8 = @splat(0);
+
+/// A segment that nothing has been written into but zeros.
+pub const Spare = struct {
+    file: file_layer.Handle,
+    number: u32,
+    size: u64,
+
+    /// Removes it.
+    pub fn discard(spare: Spare, files: Files) void {
+        files.close(spare.file);
+        files.unlink(segment.Name.of(spare.number).slice()) catch {};
+    }
+};
+
+/// A spare to be made.
+pub const SpareOrder = struct {
+    /// The lowest number that it may get.
+    number: u32,
+    size: u64,
+
+    /// Creates the file, fills it, and puts it on the disk: milliseconds. If that fails, the file
+    /// is removed again. `error.NoSpace` says that the disk is full, and harms nothing.
+    pub fn make(order: SpareOrder, files: Files) file_layer.Error!Spare {
+        var number = order.number;
+        // A number may be taken: by the spare of a leader before us that knew nothing of us.
+        const file = while (true) : (number += 1) {
+            if (number == std.math.maxInt(u32)) return error.IoError;
+            const name = segment.Name.of(number);
+            break files.open(name.slice(), .create_exclusive) catch |err| switch (err) {
+                error.Exists => continue,
+                else => return err,
+            };
+        };
+        const spare: Spare = .{ .file = file, .number = number, .size = order.size };
+        errdefer spare.discard(files);
+        try files.reserve(file, spare.size);
+        var offset: u64 = 0;
+        while (offset < spare.size) : (offset += zeros.len) {
+            const size: usize = @intCast(@min(zeros.len, spare.size - offset));
+            try files.writeAt(file, zeros[0..size], offset);
+        }
+        try files.sync(file);
+        try files.syncDirectory();
+        return spare;
+    }
+};
+
+const testing = std.testing;
+const MemoryDisk = @import("file_layer_memory.zig").MemoryDisk;
+
+test "SpareOrder.make: takes the next free number, and leaves nothing behind when it fails" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    const files = disk.files();
+    const order: SpareOrder = .{ .number = 4, .size = segment.size_min };
+    const first = try order.make(files);
+    const second = try order.make(files);
+    try testing.expectEqual(4, first.number);
+    try testing.expectEqual(5, second.number);
+    try testing.expectEqual(segment.size_min, try files.size(second.file));
+    first.discard(files);
+    try testing.expectEqual(null, disk.contents(segment.Name.of(4).slice()));
+
+    disk.fault = .{ .call = .sync };
+    try testing.expectError(error.IoError, order.make(files));
+    disk.fault = null;
+    disk.capacity = segment.size_min;
+    try testing.expectError(error.NoSpace, order.make(files));
+    try testing.expectEqual(null, disk.contents(segment.Name.of(4).slice()));
+}
