@@ -73,6 +73,9 @@ pub const Scan = struct {
     batch: [batch_size]RelPtr = undefined,
     batch_count: u32 = 0,
     batch_at: u32 = 0,
+    /// The key of the row that is looked at. Here, because a safe build fills what is undefined, and
+    /// to do so for each row would cost as much as the rest of the visit.
+    key: index_key.Key = undefined,
 
     const batch_size = if (sync.sim) 2 else 32;
     const Phase = enum {
@@ -290,8 +293,7 @@ pub const Scan = struct {
         if (at == 0) return null;
         const row = try reader.rowAt(scan.region, scan.table, at);
         if (sync.mutated(.no_recheck)) return row;
-        var key: index_key.Key = undefined;
-        key.encode(&scan.keys, row);
-        return if (std.mem.eql(u8, key.slice(), node.key())) row else null;
+        scan.key.encode(&scan.keys, row);
+        return if (std.mem.eql(u8, scan.key.slice(), node.key())) row else null;
     }
 };

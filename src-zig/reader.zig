@@ -158,8 +158,8 @@ pub const Nodes = struct {
 /// A version is visible if `xmin` is a position of at most S and `xmax` is none. Four rules make
 /// that true although blocks are recycled meanwhile: every position up to S is stamped before the
 /// scan begins; `xmax` of the version below is stamped before `xmin`; in a block that is used again
-/// `xmin` is written before anything else; and `xmin` is read once more after `xmax`. If it is still
-/// the same then, the block held a visible version at that moment, and our pin keeps it.
+/// `xmin` is written before anything else; and `xmin` is read once more after `xmax`. If it is
+/// still the same then, the block held a visible version at that moment, and our pin keeps it.
 pub const Scan = struct {
     region: *const Region,
     table: *const TableInfo,
