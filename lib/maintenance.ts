@@ -36,7 +36,7 @@ export interface SnapshotOptions {
 /** What `Aerostore.close` leaves behind. */
 export interface CloseReport {
   /**
-   * Commit positions that are visible and not on disk. While other processes have the database
+   * Commits that are visible and not on disk. While other processes have the database
    * open, they bring them there in a moment. The last one does so before it closes, so then it is 0
    * unless the log has failed; what is left stays in memory until the next opener, or a reboot.
    */
@@ -57,10 +57,8 @@ const logStates = Object.entries(logStateNumbers) as [CloseReport["log"], number
  */
 export function closeReportOf(path: string, facts: CloseFacts | undefined): CloseReport {
   if (facts === undefined) return { pending: 0, log: "none" };
-  const { position, durable, state, last } = facts;
+  const { pending, state, last } = facts;
   const log = logStates.find(([, number]) => number === state)?.[0] ?? "failed";
-  if (log === "none") return { pending: 0, log };
-  const pending = Math.max(0, position - durable);
   if (last && pending > 0 && log !== "working") {
     process.emitWarning(
       `Aerostore closed ${quote(path)} while its log is ${log}: ${pending} commits are in shared ` +

@@ -145,10 +145,8 @@ function explain(code: ErrorCode, detail: string): string {
 
 /** What the log had when a connection was closed. */
 export interface CloseFacts {
-  /** The last commit position. */
-  readonly position: number;
-  /** The last one that is on disk. */
-  readonly durable: number;
+  /** Commits that are not on disk. */
+  readonly pending: number;
   /** The number of its state; see `LogState`. */
   readonly state: number;
   /** Whether nothing of this process has the region open any more. */
@@ -235,7 +233,7 @@ export class Connection {
     for (const memory of [this.input, this.output, ...this.#windows]) {
       if (memory !== undefined && !memory.detach()) detached = false;
     }
-    const bytes = new Uint8Array(new ArrayBuffer(32));
+    const bytes = new Uint8Array(new ArrayBuffer(24));
     if (detached) {
       this.#library.aero_close(this.#id);
       this.#library.aero_close_report(bytes, bytes.length);
@@ -244,8 +242,8 @@ export class Connection {
     this.#wakeups.look();
     this.#wakeups.leave();
     if (!detached) return undefined;
-    const [position = 0, durable = 0, state = 0, last = 0] = new Float64Array(bytes.buffer);
-    return { position, durable, state, last: last === 1 };
+    const [pending = 0, state = 0, last = 0] = new Float64Array(bytes.buffer);
+    return { pending, state, last: last === 1 };
   }
 
   /**

@@ -414,7 +414,7 @@ pub const Durability = struct {
         const wanted = self.region.control.log.sync_wanted.load(.seq_cst);
         if (!self.isState(.working)) return false;
         return wanted > durablePosition(self.region) and
-            wanted <= ring.stampedPosition(self.region);
+            wanted <= self.region.control.next.word.load(.acquire);
     }
 
     /// One look of the syncer: everything that is committed goes to the disk.

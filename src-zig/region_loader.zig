@@ -256,7 +256,7 @@ pub const Worker = struct {
         const version = worker.headOf(node).version;
         version_module.nodeAt(region, node).head.store(Head.dead(worker.index).bits(), .release);
         pk_map.remove(region, node);
-        worker.free(version);
+        worker.freeVersion(version);
         worker.free(node);
         worker.rows[table.id] -= 1;
     }
@@ -287,7 +287,7 @@ pub const Worker = struct {
         worker.fill(table, block.granule, node, position, row);
         const head: Head = .to(block.granule, block.generation);
         version_module.nodeAt(worker.region, node).head.store(head.bits(), .release);
-        worker.free(old);
+        worker.freeVersion(old);
     }
 
     fn newNode(
@@ -313,7 +313,7 @@ pub const Worker = struct {
         // Scans look at the head of every node: that of a free one is dead.
         const dead = Head.dead(worker.index).bits();
         version_module.nodeAt(worker.region, node).head.store(dead, .release);
-        worker.free(version);
+        worker.freeVersion(version);
         worker.free(node);
     }
 
@@ -350,6 +350,13 @@ pub const Worker = struct {
         version.null_mask = row.null_mask;
         version.dirty = table.allColumns();
         sync.copyIn(version.payload(), row.payload, row.size);
+    }
+
+    /// A scan looks at every block of versions: that of a free one must not look like a row.
+    fn freeVersion(worker: *Worker, granule: RelPtr) void {
+        const version = version_module.versionAt(worker.region, granule);
+        version.xmin.store(version_module.Xmin.aborted, .release);
+        worker.free(granule);
     }
 
     fn free(worker: *Worker, granule: RelPtr) void {

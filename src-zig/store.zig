@@ -49,24 +49,37 @@ const tables_timeout_ns = 30 * std.time.ns_per_s;
 
 /// What the log had when a store was closed, for TypeScript.
 pub const Closing = extern struct {
-    /// The last position that was handed out.
-    position: f64 = 0,
-    /// The last one that is on disk.
-    durable: f64 = 0,
+    /// Commits that are not on disk.
+    pending: f64 = 0,
     /// A `LogState`.
     state: f64 = 0,
     /// 1 if nothing of this process has the store open any more.
     last: f64 = 0,
 
     fn of(region: *const Region, last: bool) Closing {
-        const control = region.control;
-        const durable = control.durable.word.load(.acquire);
         return .{
-            .position = @floatFromInt(control.next.word.load(.acquire)),
-            .durable = @floatFromInt(commit_ring.Watermark.position(durable)),
-            .state = @floatFromInt(control.shared.log_state.load(.acquire)),
+            .pending = @floatFromInt(pendingCommits(region)),
+            .state = @floatFromInt(region.control.shared.log_state.load(.acquire)),
             .last = @floatFromInt(@intFromBool(last)),
         };
+    }
+
+    /// Positions without a commit do not count: maintenance takes them as well, and a recovery
+    /// leaves very many out. What is older than the ring is counted as one.
+    fn pendingCommits(region: *const Region) u64 {
+        if (!commit_ring.isLogged(region)) return 0;
+        const durable = commit_ring.Watermark.position(
+            region.control.durable.word.load(.acquire),
+        );
+        const next = region.control.next.word.load(.acquire);
+        var position = @max(durable, next -| commit_ring.cellCount(region));
+        const logged = region.control.log.logged.load(.acquire);
+        var count: u64 = @intFromBool(logged > durable and logged <= position);
+        while (position < next) {
+            position += 1;
+            if (commit_ring.decisionAt(region, position) == .committed) count += 1;
+        }
+        return count;
     }
 };
 

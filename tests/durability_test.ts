@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { describe, test } from "node:test";
 import { Aerostore } from "../mod.ts";
+import { Child, runtimes } from "./support/children.ts";
 import { Store } from "./support/store.ts";
 import { Presence } from "./support/tables.ts";
 
@@ -44,6 +45,166 @@ describe("a database without a directory", () => {
       transaction.table(Presence).insert({ id: "B" });
     });
     assert.equal(db.table(Presence).count(), 2);
+  });
+});
+
+describe("a commit at on", () => {
+  test("returns when it is on disk, from every call that commits", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence], synchronousCommit: "on" });
+    const table = db.table(Presence);
+    const isDurable = () => {
+      const { durable, logged } = db.stats().log;
+      return durable >= logged;
+    };
+    const calls: readonly (() => unknown)[] = [
+      () => table.insert({ id: "A" }),
+      () => table.upsert({ id: "A", visits: 1 }),
+      () => table.update("A", { visits: 2 }),
+      () => table.apply("A", { visits: { increment: 1 } }),
+      () => table.apply("A", ({ visits }) => ({ visits: (visits ?? 0) + 1 })),
+      () => table.upsertMany([{ id: "B" }, { id: "C" }]),
+      () => table.upsertMany([{ id: "B" }, { id: "D" }], { atomic: false }),
+      () => table.ingestTsv("E\tthere\t1\n"),
+      () => table.delete("A"),
+      () => db.transaction((transaction) => transaction.table(Presence).insert({ id: "F" })),
+      () =>
+        db.transaction(async (transaction) => {
+          await Promise.resolve();
+          transaction.table(Presence).insert({ id: "G" });
+        }),
+    ];
+    for (const call of calls) {
+      const before = db.stats().log.logged;
+      await call();
+      assert.ok(isDurable(), String(call));
+      assert.ok(db.stats().log.logged > before, String(call));
+    }
+    assert.deepEqual(table.search("-sort id").all().map(({ id }) => id), [..."BCDEFG"]);
+    db.setConfig("synchronous_commit", "off");
+    const transaction = db.begin({ synchronousCommit: "on" });
+    transaction.table(Presence).insert({ id: "H" });
+    transaction.commit();
+    assert.ok(isDurable());
+    assert.deepEqual(db.close(), { pending: 0, log: "working" });
+  });
+
+  test("that only reads waits for nothing", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence], synchronousCommit: "on" });
+    db.table(Presence).insert({ id: "A" });
+    const { syncs } = db.stats().log;
+    for (let i = 0; i < 20; i++) {
+      assert.equal(db.transaction((transaction) => transaction.table(Presence).has("A")), true);
+      using reading = db.begin({ readOnly: true });
+      assert.equal(reading.table(Presence).has("A"), true);
+      await reading.commitAsync();
+    }
+    // What others do meanwhile, such as maintenance, may be synced.
+    assert.ok(db.stats().log.syncs - syncs < 20);
+  });
+
+  test("is shared by those who wait at the same time", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    const count = 500;
+    const { syncs } = db.stats().log;
+    await Promise.all(Array.from({ length: count }, (_, i) => {
+      const transaction = db.begin({ synchronousCommit: "on" });
+      transaction.table(Presence).insert({ id: `p${i}` });
+      return transaction.commitAsync();
+    }));
+    const { log } = db.stats();
+    assert.ok(log.durable >= log.logged);
+    assert.ok(log.syncs - syncs < count, `${log.syncs - syncs} syncs`);
+    assert.ok(log.commitsPerSync > 0);
+    assert.equal(db.table(Presence).count(), count);
+  });
+});
+
+describe("waiting without blocking", () => {
+  test("lets the event loop turn", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    let waits = 0;
+    while (turns < 5) {
+      db.table(Presence).upsert({ id: "A", visits: waits++ });
+      await db.flush();
+    }
+    clearInterval(timer);
+    assert.ok(waits > 0);
+    assert.equal(db.flushSync(), true);
+  });
+
+  test("ends when the database is closed", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.table(Presence).insert({ id: "A" });
+    const flushed = db.flush();
+    const transaction = db.begin({ synchronousCommit: "on" });
+    transaction.table(Presence).insert({ id: "B" });
+    const committed = transaction.commitAsync();
+    assert.deepEqual(db.close(), { pending: 0, log: "working" });
+    // There was room on the disk, so closing has brought them there.
+    await Promise.all([flushed, committed]);
+    assert.deepEqual(db.close(), { pending: 0, log: "working" });
+  });
+
+  for (const runtime of runtimes) {
+    test(`works in Workers and with several databases, on ${runtime}`, {
+      timeout: 60_000,
+    }, async () => {
+      using store = new Store();
+      const directories = [store.directory, `${store.directory}2`];
+      const { options } = store;
+      using child = new Child(runtime, "flusher.ts", { directories, options, rounds: 30 });
+      assert.equal(await child.next(), 180);
+      assert.equal(await child.next(), "worker ended");
+      assert.equal(await child.next(), "flushed");
+      assert.equal(await child.next(), "exit");
+      await child.finish();
+      const db = store.open({ tables: [Presence] });
+      assert.equal(db.table(Presence).count(), 7);
+    });
+  }
+});
+
+describe("checkpoints and stats()", () => {
+  test("a checkpoint tells how far it is, and stats() has counted it", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence], size: "64MiB", checkpointIntervalSecs: 0 });
+    assert.equal(db.getConfig("aerostore.checkpoint_interval_secs"), 0);
+    const rows = Array.from({ length: 50_000 }, (_, i) => ({ id: `p${i}`, place: "gate" }));
+    db.table(Presence).upsertMany(rows, { atomic: false });
+    const before = db.stats().log;
+    assert.equal(before.checkpoints, 0);
+    const told: number[] = [];
+    const report = await db.checkpointAsync({
+      onProgress: ({ rows, rowsExpected }) => told.push(rows, rowsExpected),
+    });
+    assert.equal(report.rows, rows.length);
+    assert.ok(report.position >= rows.length && report.bytes > rows.length * 20);
+    assert.ok(told.every((number) => number <= rows.length));
+    assert.equal(db.checkpoint().rows, rows.length);
+    const after = db.stats().log;
+    assert.equal(after.checkpoints, 2);
+    assert.ok(after.checkpointPosition > 0 && after.segment >= before.segment);
+    const failing = db.checkpointAsync({ onProgress: () => assert.fail("enough") });
+    await assert.doesNotReject(failing.catch((error) => assert.match(error.message, /enough/)));
+  });
+
+  test("the log has the changed columns of a row, and says what that saves", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    const table = db.table(Presence);
+    table.insert({ id: "A", place: "gate with a name" });
+    for (let i = 0; i < 100; i++) table.update("A", { visits: i });
+    db.flushSync();
+    const { wholeRows, wholeRowBytes, deltaRows, deltaRowBytes } = db.stats().log;
+    assert.ok(wholeRows >= 1 && deltaRows >= 90, `${wholeRows} whole, ${deltaRows} delta`);
+    assert.ok(deltaRowBytes / deltaRows < wholeRowBytes / wholeRows);
   });
 });
 

@@ -1,12 +1,14 @@
-/** What a memory file system that is full does to opening, and to a region that grows. */
+/** What a full file system does to opening, to a region that grows, and to a log. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { Aerostore } from "../mod.ts";
 import { Store } from "./support/store.ts";
 import { Presence } from "./support/tables.ts";
+import { until } from "./support/verify.ts";
 
 /** A memory file system of a few mebibytes. Bind it with `using`. */
 class SmallFileSystem implements Disposable {
@@ -55,4 +57,69 @@ test("one that is full before the region is region_full, and no row is lost", (c
   table.insert({ id: "after", place: "gate" });
   assert.equal(table.has("after"), true);
   db.close();
+});
+
+test("a disk that is full refuses commits before they share anything, until there is room", {
+  timeout: 60_000,
+}, async (context) => {
+  using store = new Store();
+  using small = new SmallFileSystem(store.root, 16);
+  if (!small.mounted) return context.skip("needs the right to mount a file system");
+  const ballast = join(small.path, "ballast");
+  writeFileSync(ballast, new Uint8Array(9 << 20));
+  const directory = join(small.path, "data");
+  const options = { ...store.options, size: "64MiB", checkpointIntervalSecs: 0 };
+  const db = Aerostore.open(directory, { ...options, tables: [Presence] });
+  const table = db.table(Presence);
+  let written = 0;
+  const fill = () => {
+    for (;; written++) table.insert({ id: `row ${written}`, place: "gate" });
+  };
+  assert.throws(fill, { code: "disk_full", message: /row|disk/ });
+  assert.equal(db.stats().log.state, "no_space");
+  // Reading goes on, and what was refused is not there.
+  assert.ok(written > 1000, `${written} rows`);
+  assert.equal(table.count(), written);
+  assert.equal(table.has(`row ${written}`), false);
+  const refused = { code: "disk_full" };
+  assert.throws(() => table.delete("row 0"), refused);
+  assert.throws(
+    () => db.transaction((transaction) => transaction.table(Presence).delete("row 0")),
+    refused,
+  );
+  rmSync(ballast);
+  await until("there is room again", () => db.stats().log.state === "working");
+  table.insert({ id: "after", place: "gate" });
+  await db.flush();
+  assert.deepEqual(db.close(), { pending: 0, log: "working" });
+  for (const name of readdirSync(store.shmPath)) rmSync(join(store.shmPath, name));
+  using again = Aerostore.open(directory, options);
+  assert.equal(again.table(Presence).count(), written + 1);
+  assert.equal(again.table(Presence).has(`row ${written - 1}`), true);
+});
+
+test("closing while the disk is full tells what is not on it, and the next opener writes it", {
+  timeout: 60_000,
+}, (context) => {
+  using store = new Store();
+  using small = new SmallFileSystem(store.root, 16);
+  if (!small.mounted) return context.skip("needs the right to mount a file system");
+  const ballast = join(small.path, "ballast");
+  writeFileSync(ballast, new Uint8Array(9 << 20));
+  const directory = join(small.path, "data");
+  const options = { ...store.options, size: "64MiB", checkpointIntervalSecs: 0 };
+  const db = Aerostore.open(directory, { ...options, tables: [Presence] });
+  let written = 0;
+  const fill = () => {
+    for (;; written++) db.table(Presence).insert({ id: `row ${written}`, place: "gate" });
+  };
+  assert.throws(fill, { code: "disk_full" });
+  const { pending, log } = db.close();
+  assert.equal(log, "no_space");
+  assert.ok(pending >= 0);
+  rmSync(ballast);
+  using again = Aerostore.open(directory, options);
+  assert.equal(again.table(Presence).count(), written);
+  again.flushSync();
+  assert.deepEqual(again.close(), { pending: 0, log: "working" });
 });

@@ -7,9 +7,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import {
-  type Aerostore,
+  Aerostore,
   type AerostoreError,
   type Changes,
+  type CloseReport,
   type ColumnValue,
   type CompareClause,
   type ConfigurationName,
@@ -34,6 +35,7 @@ import {
   type RowOf,
   type RowView,
   type SearchQuery,
+  type SnapshotReport,
   type Stats,
   t,
   type Table,
@@ -200,6 +202,23 @@ interface Flight {
   raw: Uint8Array | null;
 }
 
+/** Never called: the compiler looks at it. */
+async function promised(db: Aerostore) {
+  // @ts-expect-error: no such promise
+  db.setConfig("synchronous_commit", "maybe");
+  // @ts-expect-error: no such promise
+  db.begin({ synchronousCommit: true });
+  // @ts-expect-error: it is a number
+  db.setConfig("aerostore.checkpoint_interval_secs", "10");
+  // @ts-expect-error: there is nothing in between
+  Aerostore.open("./db", { salvage: "some" });
+  const { durable } = db.stats().log;
+  const fee = await db.transaction(async () => await Promise.resolve(1), {
+    synchronousCommit: "on",
+  });
+  return [db.getConfig("synchronous_commit"), fee, durable] as const;
+}
+
 describe("inference", () => {
   test("RowOf gives every column, with null where it may be", () => {
     isTrue<Equal<RowOf<typeof FlightState>, { [K in keyof Flight]: Flight[K] }>>();
@@ -242,6 +261,16 @@ describe("inference", () => {
     isTrue<Equal<typeof FlightState.name, "FlightState">>();
     isTrue<Equal<Parameters<Table<typeof Counter.columns>["get"]>, [key: number]>>();
     assert.equal(typeof unreached, "function");
+  });
+
+  test("settings and waits for the disk have the types of their promises", () => {
+    isTrue<Equal<ReturnType<typeof promised>, Promise<readonly ["on" | "off", number, number]>>>();
+    isTrue<Equal<ReturnType<Transaction["commitAsync"]>, Promise<void>>>();
+    isTrue<Equal<ReturnType<Aerostore["flush"]>, Promise<void>>>();
+    isTrue<Equal<ReturnType<Aerostore["flushSync"]>, boolean>>();
+    isTrue<Equal<ReturnType<Aerostore["close"]>, CloseReport>>();
+    isTrue<Equal<ReturnType<Aerostore["checkpointAsync"]>, Promise<SnapshotReport>>>();
+    assert.equal(typeof promised, "function");
   });
 
   test("a code is one of the union", () => {

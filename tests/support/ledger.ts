@@ -150,6 +150,28 @@ export class Writer implements Disposable {
     this.workload = later;
   }
 
+  /**
+   * Checks, while no process runs, that what is there are the first operations, none of them in
+   * part, and at least so many.
+   *
+   * @param db The database.
+   * @param least How many operations cannot be lost.
+   */
+  checkPrefix(db: Aerostore, least: number): void {
+    const workload = new Workload(this.#name, this.#seed);
+    workload.skipTo(least);
+    const wanted = differenceOf(db, workload);
+    while (differenceOf(db, workload) !== "") {
+      assert.ok(
+        workload.done <= this.acknowledged,
+        `${this.#name} acknowledged ${this.acknowledged} operations of seed ${this.#seed}, and ` +
+          `no number of them from ${least} on makes what is there: ${wanted}`,
+      );
+      workload.skipTo(workload.done + 1);
+    }
+    this.workload = workload;
+  }
+
   [Symbol.dispose](): void {
     this.#process?.kill("SIGKILL");
   }

@@ -1,0 +1,289 @@
+/**
+ * How many commits a second does a disk let through, and what do a checkpoint and a recovery cost?
+ *
+ * Here the time on the wall counts, for what is measured is waiting. So everything is set against
+ * the rate at which this disk syncs one block, taken in the same run.
+ */
+
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { Aerostore } from "../mod.ts";
+import {
+  type CommitterOptions,
+  commitTogether,
+  openSqliteFile,
+  play,
+  roundCount,
+} from "./committer.ts";
+import { positions, PositionTable, regionSize } from "./positions.ts";
+import { PostgresServer } from "./postgres.ts";
+
+const script = new URL(import.meta.url);
+const blockSize = 4096;
+
+/** The command line. */
+interface Settings {
+  readonly rows: number;
+  readonly tiny: boolean;
+  /** How long each is measured. */
+  readonly ms: number;
+  readonly committers: readonly number[];
+}
+
+/** A directory on the disk and one in memory, which disappear with all that is in them. */
+class Bench implements Disposable {
+  readonly settings: Settings;
+  readonly root: string;
+  readonly shmPath: string;
+  readonly directory: string;
+
+  constructor(settings: Settings) {
+    this.settings = settings;
+    this.root = mkdtempSync(join(tmpdir(), "aerostore-bench-"));
+    this.shmPath = mkdtempSync("/dev/shm/aerostore-bench-");
+    this.directory = join(this.root, "data");
+  }
+
+  /** Opens the database. */
+  open(): Aerostore {
+    const size = regionSize(this.settings.rows);
+    return Aerostore.open(this.directory, { tables: [PositionTable], size, shmPath: this.shmPath });
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.root, { recursive: true, force: true });
+    rmSync(this.shmPath, { recursive: true, force: true });
+  }
+}
+
+function print(name: string, value: string, ratio: string): void {
+  console.log(`  ${name.padEnd(54)} ${value.padStart(14)} ${ratio.padStart(10)}`);
+}
+
+function rate(perSecond: number): string {
+  return perSecond >= 1e6 ? `${(perSecond / 1e6).toFixed(2)} M/s` : `${perSecond.toFixed(0)}/s`;
+}
+
+/** How often a second this disk syncs a block in a file whose size stays, at its fastest. */
+function syncRate({ root, settings }: Bench): number {
+  const file = openSync(join(root, "sync"), "w");
+  const block = new Uint8Array(blockSize);
+  const blocks = 256;
+  for (let index = 0; index < blocks; index++) {
+    writeSync(file, block, 0, blockSize, index * blockSize);
+  }
+  fdatasyncSync(file);
+  let best = 0;
+  for (let round = 0; round < roundCount; round++) {
+    let count = 0;
+    const start = performance.now();
+    for (; performance.now() - start < settings.ms; count++) {
+      block[0] = count & 0xff;
+      writeSync(file, block, 0, blockSize, (count % blocks) * blockSize);
+      fdatasyncSync(file);
+    }
+    best = Math.max(best, count * 1000 / (performance.now() - start));
+  }
+  closeSync(file);
+  return best;
+}
+
+/** Commits of Aerostore, with and without waiting for the disk. */
+async function measureAerostore(bench: Bench, syncs: number): Promise<void> {
+  const { directory: path, shmPath } = bench;
+  const { rows, ms, committers } = bench.settings;
+  using db = bench.open();
+  for (const promise of ["off", "on"] as const) {
+    db.setConfig("synchronous_commit", promise);
+    for (const count of committers) {
+      const before = db.stats();
+      const options: Omit<CommitterOptions, "seed"> = {
+        kind: "one by one",
+        path,
+        shmPath,
+        promise,
+        rows,
+      };
+      const { perSecond } = await commitTogether(script, options, count, ms);
+      const after = db.stats();
+      const commits = (after.commits - before.commits) /
+        Math.max(1, after.log.syncs - before.log.syncs);
+      const shared = promise === "on" ? `, ${commits.toFixed(1)} a sync` : "";
+      const name = `Aerostore ${promise}, ${count} processes${shared}`;
+      print(name, rate(perSecond), (perSecond / syncs).toFixed(2));
+    }
+  }
+  const options: Omit<CommitterOptions, "seed"> = {
+    kind: "at once",
+    path,
+    shmPath,
+    promise: "on",
+    rows,
+  };
+  const { perSecond } = await commitTogether(script, options, 1, ms);
+  print(
+    "Aerostore on, 64 awaited at once, 1 process",
+    rate(perSecond),
+    (perSecond / syncs).toFixed(2),
+  );
+  db.setConfig("synchronous_commit", "off");
+}
+
+async function measureSqlite(bench: Bench, syncs: number): Promise<void> {
+  const { rows, ms, committers } = bench.settings;
+  const path = join(bench.root, "sqlite.db");
+  const database = await openSqliteFile(path, "off");
+  database.exec(`
+    create table position (
+      icao24 text primary key, lat real not null, lon real not null, altitude integer not null,
+      gs integer not null, updated_at real not null, typ text not null, destination text not null
+    ) without rowid`);
+  const insert = database.prepare("insert into position values (?, ?, ?, ?, ?, ?, ?, ?)");
+  database.exec("begin");
+  for (const row of positions(rows)) insert.run(...Object.values(row));
+  database.exec("commit");
+  for (const promise of ["off", "on"] as const) {
+    for (const count of committers) {
+      const options: Omit<CommitterOptions, "seed"> = {
+        kind: "sqlite",
+        path,
+        shmPath: "",
+        promise,
+        rows,
+      };
+      const { perSecond } = await commitTogether(script, options, count, ms);
+      const name = `SQLite WAL ${promise === "on" ? "FULL" : "NORMAL"}, ${count} processes`;
+      print(name, rate(perSecond), (perSecond / syncs).toFixed(2));
+    }
+  }
+  database.close();
+}
+
+function measurePostgres(bench: Bench, syncs: number): void {
+  const { rows, ms, committers, tiny } = bench.settings;
+  if (tiny) return;
+  const server = PostgresServer.start(bench.root);
+  if (typeof server === "string") return print(`PostgreSQL is left out: ${server}`, "", "");
+  try {
+    server.load(rows);
+    for (const promise of ["off", "on"] as const) {
+      for (const count of committers) {
+        const perSecond = server.commit(promise, count, rows, Math.ceil(roundCount * ms / 1000));
+        const name = `PostgreSQL ${promise}, ${count} connections`;
+        print(name, rate(perSecond), (perSecond / syncs).toFixed(2));
+      }
+    }
+  } finally {
+    server.stop();
+  }
+}
+
+/** What the log holds of one changed column, against the whole row. */
+function measureLog(bench: Bench): void {
+  using db = bench.open();
+  const { wholeRows, wholeRowBytes, deltaRows, deltaRowBytes } = db.stats().log;
+  const whole = wholeRowBytes / Math.max(1, wholeRows);
+  const delta = deltaRowBytes / Math.max(1, deltaRows);
+  print("bytes of a whole row in the log", whole.toFixed(1), "1");
+  print("bytes of a row of which one column changed", delta.toFixed(1), (delta / whole).toFixed(2));
+}
+
+/** How fast a checkpoint is, and what it does to those who write. */
+async function measureCheckpoint(bench: Bench): Promise<void> {
+  const { directory: path, shmPath } = bench;
+  const { rows, ms } = bench.settings;
+  using db = bench.open();
+  const options: Omit<CommitterOptions, "seed"> = {
+    kind: "one by one",
+    path,
+    shmPath,
+    promise: "off",
+    rows,
+  };
+  const alone = await commitTogether(script, options, 1, ms);
+  let bytes = 0;
+  let seconds = 0;
+  const beside = await commitTogether(script, options, 1, ms, async () => {
+    const end = performance.now() + ms;
+    do {
+      const start = performance.now();
+      bytes += (await db.checkpointAsync()).bytes;
+      seconds += (performance.now() - start) / 1000;
+    } while (performance.now() < end);
+  });
+  print("checkpoint beside one writer", `${(bytes / seconds / 1e6).toFixed(0)} MB/s`, "");
+  print("p99 of the writer without it", `${(alone.p99Ms * 1000).toFixed(1)} us`, "1");
+  const ratio = beside.p99Ms / alone.p99Ms;
+  print("p99 of the writer beside it", `${(beside.p99Ms * 1000).toFixed(1)} us`, ratio.toFixed(2));
+}
+
+/** Opening from files, and from a region that is there. Returns a hash of what is found. */
+function measureRecovery(bench: Bench): number {
+  const { rows } = bench.settings;
+  for (const name of ["a region that is there", "files"]) {
+    if (name === "files") rmSync(bench.shmPath, { recursive: true });
+    const start = performance.now();
+    using db = bench.open();
+    const ms = performance.now() - start;
+    print(
+      `open from ${name}`,
+      `${ms.toFixed(1)} ms`,
+      name === "files" ? rate(rows / ms * 1000) : "",
+    );
+    if (name === "files") return hashOf(db);
+  }
+  return 0;
+}
+
+/** A hash of the columns that nothing has changed. */
+function hashOf(db: Aerostore): number {
+  let hash = 0;
+  for (const { icao24, lat, lon, gs } of db.table(PositionTable).search("-sort icao24")) {
+    for (const letter of `${icao24} ${lat} ${lon} ${gs}`) {
+      hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 0x01000193);
+    }
+  }
+  return hash >>> 0;
+}
+
+async function main(settings: Settings): Promise<void> {
+  using bench = new Bench(settings);
+  const { rows } = settings;
+  console.log("How many commits a second does a disk let through?");
+  console.log(`${rows.toLocaleString("en-US")} rows, one column of one row in each commit\n`);
+  {
+    using db = bench.open();
+    db.table(PositionTable).upsertMany(positions(rows), { atomic: false });
+    db.flushSync();
+  }
+  const syncs = syncRate(bench);
+  print("syncs of one block, one after the other", rate(syncs), "1");
+  await measureAerostore(bench, syncs);
+  await measureSqlite(bench, syncs);
+  measurePostgres(bench, syncs);
+  measureLog(bench);
+  await measureCheckpoint(bench);
+  const hash = measureRecovery(bench);
+  console.log(`\nhash of the results: ${hash.toString(16).padStart(8, "0")}`);
+}
+
+const { values } = parseArgs({
+  options: {
+    rows: { type: "string" },
+    tiny: { type: "boolean", default: false },
+    play: { type: "string" },
+  },
+});
+if (values.play === undefined) {
+  const { tiny } = values;
+  await main({
+    rows: Number(values.rows ?? (tiny ? 3_000 : 200_000)),
+    tiny,
+    ms: tiny ? 20 : 700,
+    committers: tiny ? [1, 2] : [1, 2, 8],
+  });
+} else {
+  await play(JSON.parse(values.play) as CommitterOptions);
+}

@@ -1,0 +1,393 @@
+/**
+ * What is there after all processes died, after the region is gone as it is after a reboot, and
+ * after files were moved, damaged or removed.
+ *
+ * `AEROSTORE_RESTART_ROUNDS` says how often each storm is repeated, `AEROSTORE_RESTART_SEED` makes
+ * it the same again, as far as the scheduler of the system allows.
+ */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { describe, test } from "node:test";
+import { Aerostore, type OpenOptions, type RecoveryProgress } from "../mod.ts";
+import { Child, runtimes } from "./support/children.ts";
+import { Writer } from "./support/ledger.ts";
+import { Store } from "./support/store.ts";
+import { Presence } from "./support/tables.ts";
+import { assertSound, until } from "./support/verify.ts";
+import { Counter, counterCount, Item, randomNumbers } from "./support/workload.ts";
+
+const rounds = Number(process.env["AEROSTORE_RESTART_ROUNDS"] ?? 2);
+const seed = Number(process.env["AEROSTORE_RESTART_SEED"] ?? Date.now() % 1_000_000);
+
+/** A store whose processes all promise the same. */
+class PromisingStore extends Store {
+  readonly #promise: "on" | "off";
+
+  constructor(promise: "on" | "off") {
+    super();
+    this.#promise = promise;
+  }
+
+  override get options(): OpenOptions {
+    return { ...super.options, synchronousCommit: this.#promise };
+  }
+
+  /** Removes the region, as a reboot does. Nobody may have it open. */
+  reboot(): void {
+    for (const name of readdirSync(this.shmPath)) rmSync(join(this.shmPath, name));
+  }
+}
+
+/** Writers on both runtimes, and what they have done together. */
+class Crew implements Disposable {
+  readonly writers: readonly Writer[];
+
+  constructor(store: Store, count: number) {
+    using db = store.open({ tables: [Item, Counter] });
+    for (let id = 0; id < counterCount; id++) db.table(Counter).insert({ id });
+    db.flushSync();
+    this.writers = Array.from(
+      { length: count },
+      (_, i) => new Writer(store, runtimes[i % 2] ?? "bun", `w${i}`, seed + i),
+    );
+  }
+
+  start(): void {
+    for (const writer of this.writers) writer.start();
+  }
+
+  async progress(count: number): Promise<void> {
+    await Promise.all(this.writers.map((writer) => writer.progress(count)));
+  }
+
+  async kill(): Promise<void> {
+    await Promise.all(this.writers.map((writer) => writer.kill()));
+  }
+
+  /** Compares everything, when each writer knows how far it got. */
+  check(db: Aerostore): void {
+    const rows = this.writers.flatMap(({ workload }) => [...workload.rows.values()]);
+    rows.sort((a, b) => a.id < b.id ? -1 : 1);
+    assert.deepEqual(db.table(Item).search("-sort id").all(), rows);
+    const owned = db.table(Item).search("-compare {{= owner w0}} -sort id").all();
+    assert.deepEqual(owned, rows.filter((row) => row.owner === "w0"));
+    for (let id = 0; id < counterCount; id++) {
+      const added = this.writers.reduce((sum, { workload }) => sum + (workload.added[id] ?? 0), 0);
+      assert.equal(db.table(Counter).get(id)?.total, added, `counter ${id}`);
+    }
+    assertSound(db);
+  }
+
+  [Symbol.dispose](): void {
+    for (const writer of this.writers) writer[Symbol.dispose]();
+  }
+}
+
+describe("after all processes were killed at once", () => {
+  const timeout = 60_000 + rounds * 30_000;
+
+  for (const promise of ["on", "off"] as const) {
+    test(`the region has all that was acknowledged at ${promise}`, { timeout }, async () => {
+      using store = new PromisingStore(promise);
+      using crew = new Crew(store, 3);
+      const random = randomNumbers(seed);
+      for (let round = 0; round < rounds; round++) {
+        crew.start();
+        await crew.progress(20 + random(100));
+        await crew.kill();
+        using db = store.open();
+        for (const writer of crew.writers) writer.check(db);
+        crew.check(db);
+        assert.equal(db.stats().recovery, null);
+        db.table(Counter).apply(0, { total: { increment: 0 } });
+        db.flushSync();
+        db.close();
+      }
+    });
+  }
+
+  test("and a reboot, the files have all that was acknowledged at on", { timeout }, async () => {
+    using store = new PromisingStore("on");
+    using crew = new Crew(store, 3);
+    const random = randomNumbers(seed);
+    for (let round = 0; round < rounds; round++) {
+      crew.start();
+      await crew.progress(20 + random(100));
+      await crew.kill();
+      store.reboot();
+      const phases = new Set<RecoveryProgress["phase"]>();
+      using db = store.open({ onRecovery: ({ phase }) => phases.add(phase) });
+      for (const writer of crew.writers) writer.check(db);
+      crew.check(db);
+      assert.ok(phases.size > 0, "onRecovery was not called");
+      const { recovery } = db.stats();
+      assert.ok(recovery !== null && recovery.rowsReplayed + recovery.rowsLoaded > 0);
+      db.close();
+    }
+  });
+
+  test("and a reboot, the files have a prefix of what was done at off", { timeout }, async () => {
+    using store = new PromisingStore("off");
+    using crew = new Crew(store, 3);
+    const random = randomNumbers(seed);
+    for (let round = 0; round < rounds; round++) {
+      crew.start();
+      await crew.progress(20 + random(200));
+      using watcher = store.open();
+      const least = crew.writers.map((writer) => writer.acknowledged);
+      await watcher.flush();
+      watcher.close();
+      await crew.progress(20 + random(200));
+      await crew.kill();
+      store.reboot();
+      using db = store.open();
+      crew.writers.forEach((writer, i) => writer.checkPrefix(db, least[i] ?? 0));
+      crew.check(db);
+      db.close();
+    }
+  });
+
+  test("in the middle of checkpoints, nothing acknowledged is lost", { timeout }, async () => {
+    using store = new PromisingStore("on");
+    using crew = new Crew(store, 2);
+    const random = randomNumbers(seed);
+    const { directory, options } = store;
+    for (let round = 0; round < rounds; round++) {
+      crew.start();
+      for (let strike = 0; strike < 3; strike++) {
+        using checkpointer = new Child(runtimes[strike % 2] ?? "bun", "checkpointer.ts", {
+          directory,
+          options,
+        });
+        for (let count = random(4); count >= 0; count--) await checkpointer.next();
+        await crew.progress(1 + random(20));
+        await checkpointer.kill();
+      }
+      await crew.progress(10);
+      await crew.kill();
+      store.reboot();
+      using db = store.open();
+      for (const writer of crew.writers) writer.check(db);
+      crew.check(db);
+      assert.ok((db.stats().recovery?.checkpointPosition ?? 0) > 0);
+      db.close();
+    }
+  });
+});
+
+describe("the process that writes the log", () => {
+  test("may be killed or stopped: the others go on", { timeout: 120_000 }, async () => {
+    using store = new PromisingStore("on");
+    using crew = new Crew(store, 3);
+    crew.start();
+    // Each of them in turn: one is it.
+    for (const writer of crew.writers) {
+      await crew.progress(5);
+      await writer.kill();
+      const others = crew.writers.filter((other) => other !== writer);
+      await Promise.all(others.map((other) => other.progress(5)));
+      using db = store.open();
+      writer.check(db);
+      db.close();
+      writer.start();
+    }
+    for (const writer of crew.writers) {
+      await crew.progress(5);
+      writer.signal("SIGSTOP");
+      const others = crew.writers.filter((other) => other !== writer);
+      await Promise.all(others.map((other) => other.progress(5)));
+      writer.signal("SIGCONT");
+    }
+    await crew.progress(5);
+    await crew.kill();
+    store.reboot();
+    using db = store.open();
+    for (const writer of crew.writers) writer.check(db);
+    crew.check(db);
+  });
+});
+
+/** A store with some rows, all of them on disk, that nobody has open. */
+function filledStore(rows: number): PromisingStore {
+  const store = new PromisingStore("on");
+  using db = store.open({ tables: [Presence] });
+  for (let i = 0; i < rows; i++) db.table(Presence).insert({ id: `p${i}`, place: "here" });
+  assert.equal(db.close().pending, 0);
+  return store;
+}
+
+/** The file of the log that has most in it. */
+function logFile(store: Store): string {
+  const names = readdirSync(store.directory).filter((name) => name.endsWith(".wal"));
+  const used = (path: string) => readFileSync(path).findLastIndex((byte) => byte !== 0);
+  const paths = names.map((name) => join(store.directory, name));
+  return paths.reduce((best, path) => used(path) > used(best) ? path : best);
+}
+
+describe("a directory", () => {
+  test("that is copied opens as a database of its own", () => {
+    using store = filledStore(50);
+    const copy = join(store.root, "copy");
+    cpSync(store.directory, copy, { recursive: true });
+    using original = store.open();
+    using other = Aerostore.open(copy, store.options);
+    assert.notEqual(other.stats().regionPath, original.stats().regionPath);
+    other.table(Presence).insert({ id: "only there" });
+    original.table(Presence).delete("p0");
+    assert.equal(other.table(Presence).count(), 51);
+    assert.equal(original.table(Presence).count(), 49);
+    assertSound(other);
+    other.close();
+    original.close();
+    store.reboot();
+    using again = Aerostore.open(copy, store.options);
+    assert.equal(again.table(Presence).count(), 51);
+    again.close();
+    assert.equal(store.open().table(Presence).count(), 49);
+  });
+
+  test("keeps its files private", () => {
+    using store = filledStore(10);
+    store.open().checkpoint();
+    const names = readdirSync(store.directory);
+    assert.ok(names.some((name) => /^aerostore-[0-9a-f]{8}\.wal$/.test(name)), names.join());
+    assert.ok(names.some((name) => /^snapshot-\d+\.dat$/.test(name)), names.join());
+    for (const name of names) {
+      assert.equal(statSync(join(store.directory, name)).mode & 0o777, 0o600, name);
+    }
+  });
+
+  test("on a file system that is read-only is refused", (context) => {
+    using store = new PromisingStore("on");
+    const place = join(store.root, "mounted");
+    mkdirSync(place);
+    const mount = (...options: string[]) => spawnSync("mount", [...options, place]).status === 0;
+    if (!mount("-t", "tmpfs", "-o", "size=16m", "aerostore-test")) {
+      return context.skip("needs the right to mount a file system");
+    }
+    try {
+      const directory = join(place, "data");
+      Aerostore.open(directory, { ...store.options, tables: [Presence] }).close();
+      assert.ok(mount("-o", "remount,ro"));
+      for (const readOnly of [false, true]) {
+        const open = () => Aerostore.open(directory, { ...plainOptions(store), readOnly });
+        assert.throws(open, { code: "permission_denied", message: /LOCK/ });
+      }
+    } finally {
+      spawnSync("umount", ["--lazy", place]);
+    }
+  });
+});
+
+/** The options without a promise, which whoever only reads cannot make. */
+function plainOptions({ shmPath }: Store): OpenOptions {
+  return { size: "16MiB", shmPath };
+}
+
+describe("a region file", () => {
+  test("that is removed under a live process: newcomers are refused, it goes on", async () => {
+    using store = filledStore(10);
+    const db = store.open();
+    store.reboot();
+    const { directory } = store;
+    using child = new Child("deno", "opener.ts", { directory, options: plainOptions(store) });
+    const { code, message } = await child.next() as { code: string; message: string };
+    assert.equal(code, "region_lost");
+    assert.match(message, /processes use/);
+    db.table(Presence).insert({ id: "after" });
+    assert.equal(db.close().pending, 0);
+    assert.equal(store.open().table(Presence).count(), 11);
+  });
+
+  test("of another layout is made anew of the files", () => {
+    using store = filledStore(10);
+    const [name = ""] = readdirSync(store.shmPath);
+    const file = join(store.shmPath, name);
+    const bytes = readFileSync(file);
+    // The magic stands first, then the version of the layout.
+    bytes[8] = (bytes[8] ?? 0) ^ 0x55;
+    writeFileSync(file, bytes);
+    const db = store.open();
+    assert.equal(db.table(Presence).count(), 10);
+    assert.ok(db.stats().recovery !== null);
+  });
+});
+
+describe("a log that is damaged in its middle", () => {
+  test("is refused, and salvage opens what stands before the damage", () => {
+    using store = filledStore(200);
+    store.reboot();
+    const file = logFile(store);
+    const bytes = readFileSync(file);
+    const end = bytes.findLastIndex((byte) => byte !== 0);
+    // In the middle of the frames, which begin behind the first block.
+    const at = 4096 + Math.floor((end - 4096) / 2);
+    bytes[at] = (bytes[at] ?? 0) ^ 0xff;
+    writeFileSync(file, bytes);
+    const damaged = { code: "corrupt", message: /positions \d+ to \d+/ };
+    assert.throws(() => store.open(), damaged);
+    assert.throws(() => store.open(), damaged);
+    const db = store.open({ salvage: "prefix" });
+    const count = db.table(Presence).count();
+    assert.ok(count > 0 && count < 200, `${count} rows`);
+    for (let i = 0; i < count; i++) assert.ok(db.table(Presence).has(`p${i}`), `row ${i}`);
+    assert.equal(db.stats().recovery?.salvaged, true);
+    db.table(Presence).insert({ id: "after" });
+    db.close();
+    store.reboot();
+    assert.equal(store.open().table(Presence).count(), count + 1);
+  });
+});
+
+describe("a backup", () => {
+  test("opens, and has what was committed before it", async () => {
+    using store = filledStore(100);
+    const db = store.open();
+    const path = join(store.root, "backup");
+    const { rows, bytes, position } = await db.backupAsync(path);
+    assert.equal(rows, 100);
+    assert.ok(bytes > 0 && position >= 100);
+    assert.throws(() => db.backup(path), { code: "bad_argument", message: /backup/ });
+    db.table(Presence).insert({ id: "later" });
+    db.checkpoint();
+    db.backup(join(store.root, "second"));
+    using copy = Aerostore.open(path, store.options);
+    assert.equal(copy.table(Presence).count(), 100);
+    copy.table(Presence).insert({ id: "elsewhere" });
+    assertSound(copy);
+    copy.close();
+    using second = Aerostore.open(join(store.root, "second"), store.options);
+    assert.equal(second.table(Presence).count(), 101);
+    assert.equal(db.table(Presence).count(), 101);
+  });
+
+  test("is made while others write", { timeout: 60_000 }, async () => {
+    using store = new PromisingStore("off");
+    using crew = new Crew(store, 2);
+    crew.start();
+    await crew.progress(200);
+    using db = store.open();
+    const least = crew.writers.map((writer) => writer.acknowledged);
+    const path = join(store.root, "backup");
+    await db.backupAsync(path);
+    db.close();
+    await crew.progress(20);
+    await crew.kill();
+    using copy = Aerostore.open(path, store.options);
+    crew.writers.forEach((writer, i) => writer.checkPrefix(copy, least[i] ?? 0));
+    crew.check(copy);
+    await until("it is closed", () => copy.close().pending === 0);
+  });
+});
