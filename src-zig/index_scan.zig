@@ -73,8 +73,8 @@ pub const Scan = struct {
     batch: [batch_size]RelPtr = undefined,
     batch_count: u32 = 0,
     batch_at: u32 = 0,
-    /// The key of the row that is looked at. Here, because a safe build fills what is undefined, and
-    /// to do so for each row would cost as much as the rest of the visit.
+    /// The key of the row that is looked at. It stands here because a safe build fills what is
+    /// undefined, and to do so for each row would cost as much as the rest of the visit.
     key: index_key.Key = undefined,
 
     const batch_size = if (sync.sim) 2 else 32;
