@@ -77,6 +77,12 @@ const tools = [_]Tool{
         .engine = .included,
     },
     .{
+        .name = "bench-recovery",
+        .about = "Measure recovery and attaching; add -Doptimize=ReleaseSafe",
+        .path = "src-zig/bench_recovery.zig",
+        .engine = .included,
+    },
+    .{
         .name = "bench-filter",
         .about = "Measure compiled filters; add -Doptimize=ReleaseSafe",
         .path = "src-zig/bench_filter.zig",

@@ -31,6 +31,7 @@ const native = new Map([
   ["native_filter", "bench-filter"],
   ["native_index", "bench-index"],
   ["native_ingest", "bench-ingest"],
+  ["native_recovery", "bench-recovery"],
 ]);
 
 /**

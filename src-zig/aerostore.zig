@@ -175,6 +175,7 @@ test {
         _ = @import("process_mutex.zig");
         _ = @import("query_calls.zig");
         _ = @import("recovery_test.zig");
+        _ = @import("bench_recovery.zig");
         _ = @import("region_file.zig");
         _ = @import("removal.zig");
         _ = @import("report_calls.zig");

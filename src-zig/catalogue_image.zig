@@ -55,6 +55,25 @@ pub fn encode(region: *const Region, gpa: std.mem.Allocator) Error![]u8 {
     return bytes.toOwnedSlice(gpa);
 }
 
+/// The image of a region with one table and the indexes that its declaration asks for on single
+/// columns. For those who write files without a region.
+pub fn ofBlob(gpa: std.mem.Allocator, schema: *const Schema) error{OutOfMemory}![]u8 {
+    var bytes: std.ArrayList(u8) = .empty;
+    errdefer bytes.deinit(gpa);
+    const size: u32 = @intCast(schema.blob.len);
+    try bytes.appendSlice(gpa, &.{ format_current, 1 });
+    try bytes.appendSlice(gpa, std.mem.asBytes(&std.mem.nativeToLittle(u32, size)));
+    try bytes.appendSlice(gpa, schema.blob);
+    const count_at = bytes.items.len;
+    try bytes.append(gpa, 0);
+    for (schema.table.slice(), 0..) |*column, number| {
+        if (!column.flags.index) continue;
+        try bytes.appendSlice(gpa, &.{ 0, 1, @intCast(number) });
+        bytes.items[count_at] += 1;
+    }
+    return bytes.toOwnedSlice(gpa);
+}
+
 fn encodeTable(
     region: *const Region,
     gpa: std.mem.Allocator,

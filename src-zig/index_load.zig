@@ -117,10 +117,11 @@ const Entries = struct {
         const root = entries.job.index.rootOf(region);
         var random: std.Random.SplitMix64 = .init(entries.job.index.root);
         var nodes: reader.Nodes = .init(region, table);
+        // Once, because checked builds fill it.
+        var key: index_key.Key = undefined;
         while (nodes.next()) |row| {
             const image = worker.rowOf(row);
             if (!root.keys.allows(image.size)) return error.Corrupt;
-            var key: index_key.Key = undefined;
             key.encode(&root.keys, image);
             const height = ordered_index.heightOf(random.next());
             const kind = ordered_index.nodeKind(@intCast(table.id), height, key.size);
@@ -145,7 +146,6 @@ const Entries = struct {
     }
 
     fn isUnique(entries: *const Entries) bool {
-        const region = entries.worker.region;
         const index = entries.job.index;
         const items = entries.items.items;
         for (items[0..items.len -| 1], 0..) |item, i| {
@@ -153,7 +153,6 @@ const Entries = struct {
             if (here.null_mask & index.mask != 0) continue;
             if (index.keys.isSame(here, entries.rowAt(items[i + 1]))) return false;
         }
-        _ = region;
         return true;
     }
 

@@ -123,11 +123,29 @@ pub const Store = struct {
             for (rows, 0..) |expected, key| {
                 try testing.expectEqual(expected, try store.get(info, @intCast(key)));
             }
+            try testing.expectEqual(countRows(rows), try store.scanned(info));
         }
         var report = try integrity.verify(store.session, store.gpa);
         defer report.deinit(store.gpa);
         for (report.problems.items) |line| std.debug.print("problem: {s}\n", .{line});
         try testing.expect(report.quiescent and report.isOk());
+    }
+
+    fn countRows(rows: *const [id_count]?Row) usize {
+        var count: usize = 0;
+        for (rows) |row| count += @intFromBool(row != null);
+        return count;
+    }
+
+    /// Rows in the order of the memory, where free blocks stand between them.
+    fn scanned(store: *Store, info: *const TableInfo) !usize {
+        store.session.pin();
+        defer store.session.unpin();
+        const snapshot = reader.snapshotNow(&store.region);
+        var scan: reader.Scan = .init(&store.region, info, .{ .snapshot = snapshot });
+        var count: usize = 0;
+        while (try scan.next()) |_| count += 1;
+        return count;
     }
 
     pub fn get(store: *Store, info: *const TableInfo, id: i64) !?Row {

@@ -23,6 +23,7 @@ const zigRoots = [
   "src-zig/bench_index.zig",
   "src-zig/bench_ingest.zig",
   "src-zig/bench_native.zig",
+  "src-zig/bench_recovery.zig",
   "src-zig/fuzz.zig",
   "src-zig/sim/main.zig",
   "src-zig/sim/sync_sim.zig",
