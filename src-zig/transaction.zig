@@ -360,6 +360,8 @@ pub const Installer = struct {
         // has to tell that nothing was published.
         const node = nodeAt(session.region, block.granule);
         node.head.store(Head.none.bits(), .monotonic);
+        // Recovery takes a node that was killed here out of its chain, in which it is not.
+        node.next.store(0, .monotonic);
         block.use();
         installer.prepared_node = .{ .block = block, .entry = entry, .pool = pool };
     }

@@ -103,7 +103,8 @@ pub fn tableHere() *const TableInfo {
 
 /// Drains the ring and moves the horizon, so that what was superseded so far may be freed.
 pub fn ripen() void {
-    const session = sessions[0].?;
+    // The first one may have left.
+    const session = sessions[sessions_count - 1].?;
     session.pin();
     _ = ring.advance(&region, ring.cellCount(&region));
     session.unpin();

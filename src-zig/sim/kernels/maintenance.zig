@@ -43,9 +43,35 @@ pub const kernels = [_]Kernel{
         .plans = scenario.seeded_few ++ .{
             Plan{ .strategy = .random, .runs_max = 10, .victims = &.{.{ .fiber = 1 }} },
         },
+    }),
+    kernel(.{
+        .name = "maintenance.adopted",
+        .about = "two find the log that somebody has left, and one of them goes on with it",
+        .rows = &.{ 100, 200 },
+        .scarce = true,
+        .before = &.{
+            .{ .fiber = 0, .step = .{ .upsert = .{ 0, 1 } } },
+            .{ .fiber = 0, .step = .{ .delete = 1 } },
+            .{ .fiber = 0, .step = .leave },
+        },
+        .fibers = &.{
+            .{ .steps = &.{} },
+            .{ .steps = &.{ .round, .{ .insert = .{ 2, 5 } } } },
+            .{ .steps = &.{ .round, .{ .upsert = .{ 0, 6 } } } },
+        },
+        .plans = &.{
+            .{ .strategy = .exhaustive, .runs_max = 200_000, .preemptions_max = 1 },
+            .{
+                .strategy = .exhaustive,
+                .runs_max = 20_000,
+                .preemptions_max = 0,
+                .victims = &.{.{ .fiber = 1 }},
+            },
+            .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
+        },
         .catches = &.{.{
             .mutation = .shared_orphan,
-            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
         }},
     }),
     kernel(.{
