@@ -22,6 +22,7 @@ const std = @import("std");
 const sync = @import("sync");
 const gate = @import("gate.zig");
 const index_entry = @import("index_entry.zig");
+const index_guide_change = @import("index_guide_change.zig");
 const index_writer = @import("index_writer.zig");
 const integrity = @import("integrity.zig");
 const limits = @import("limits.zig");
@@ -118,7 +119,7 @@ fn enterSome(
         const entry = try index_writer.newNode(session, @intCast(table.id), index, image);
         ordered_index.nodeAt(region, entry.block).row = row;
         entry.row = row;
-        entries.ensure(entry);
+        entries.ensure(session, entry);
         entry.kind = .nop;
         entry.ts.store(1, .release);
     }
@@ -145,7 +146,10 @@ fn takeOut(session: *Session, root: u32, count: u32) Error!bool {
         session.pin();
         defer session.unpin();
         const node = ordered.following(0);
-        if (node == 0) return true;
+        if (node == 0) {
+            if (!index_guide_change.clearOne(ordered.guide(), session)) return true;
+            continue;
+        }
         const entry = session.append(.{
             .kind = .index_retire,
             .table = @intCast(ordered.root.table),
@@ -156,7 +160,7 @@ fn takeOut(session: *Session, root: u32, count: u32) Error!bool {
             .row = 0,
             .ts = .init(slot_log.ts_unfinished),
         });
-        entries.removeAnyway(entry);
+        _ = entries.removeAnyway(entry);
         _ = vacuum.drain(session, 4);
     }
     return false;

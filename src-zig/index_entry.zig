@@ -29,6 +29,8 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const index_guide_block = @import("index_guide_block.zig");
+const index_guide_change = @import("index_guide_change.zig");
 const index_key = @import("index_key.zig");
 const ordered_index = @import("ordered_index.zig");
 const region_module = @import("region.zig");
@@ -43,12 +45,16 @@ const RowRef = row_module.RowRef;
 const OrderedIndex = ordered_index.OrderedIndex;
 const State = ordered_index.State;
 const Head = version_module.Head;
+const Session = @import("session.zig").Session;
 const Version = version_module.Version;
 const Position = version_module.Position;
 const RelPtr = version_module.RelPtr;
 const Xmin = version_module.Xmin;
 const Entry = slot_log.Entry;
 const versionAt = version_module.versionAt;
+
+/// Entries that a search may pass without help before the guide gets a hint more.
+const steps_max = 32;
 
 /// One index, seen by a slot that somebody owns or recovers.
 pub const Entries = struct {
@@ -68,12 +74,13 @@ pub const Entries = struct {
     /// Makes sure that there is an entry like the node of `entry`, a log entry of kind `index` that
     /// stands for it since before the version was in the chain. If another node serves, that one is
     /// freed, and the log entry does not name it any more.
-    pub fn ensure(entries: Entries, entry: *Entry) void {
+    /// The session is the slot's own.
+    pub fn ensure(entries: Entries, session: *Session, entry: *Entry) void {
         const region = entries.region;
         const index = entries.ordered();
         const granule = entry.block;
         const own = ordered_index.nodeAt(region, granule);
-        const probe: ordered_index.Probe = .entry(own.key(), own.row);
+        const probe: ordered_index.Probe = .of(own);
         var place: ordered_index.Place = undefined;
         // The Dekker partner of the remover's: the head swap comes before the load of the state.
         sync.fence();
@@ -89,7 +96,7 @@ pub const Entries = struct {
                         if (node.state.cas(word, live.bits(), .acq_rel, .acquire) != null) continue;
                     },
                     .dead, _ => {
-                        index.remove(entries.slot, found);
+                        _ = index.remove(entries.slot, found);
                         continue;
                     },
                 }
@@ -98,17 +105,22 @@ pub const Entries = struct {
                 entry.block = 0;
                 return;
             }
-            if (!index.link0(entries.slot, granule, &place)) continue;
-            index.linkTower(entries.slot, granule, &probe, &place);
-            const done: State = .{ .phase = .live };
-            return own.state.store(done.bits(), .release);
+            if (index.insert(entries.slot, granule, &place)) break;
+        }
+        const guide = index.guide();
+        index_guide_change.add(guide, session, granule, &place.trail);
+        // A piece of the list that the guide does not know: the way was long because hints were
+        // lost. One more halves it.
+        if (place.steps > steps_max) {
+            index_guide_change.add(guide, session, place.before_node, &place.trail);
         }
     }
 
     /// The entry of a key and row, or 0.
     fn findKey(entries: Entries, key: []const u8, row: RelPtr) RelPtr {
         var place: ordered_index.Place = undefined;
-        return entries.ordered().find(entries.slot, &.entry(key, row), &place);
+        const prefix = entries.keys().prefixOf(key);
+        return entries.ordered().find(entries.slot, &.entry(key, row, prefix), &place);
     }
 
     /// The entry of the key that a version has, or 0. `at` may be 0, or a version that was never
@@ -143,25 +155,28 @@ pub const Entries = struct {
             entry.kind = .nop;
             return;
         }
-        if (own == found) {
-            // Killed while it linked the tower: that stays short.
-            const node = ordered_index.nodeAt(region, found);
-            const state = State.from(node.state.load(.acquire));
-            if (state.building) {
-                node.state.store((State{ .phase = .live }).bits(), .release);
-            }
-        }
         entry.block = found;
         entry.generation = slabs.generationOf(region, found);
         entry.ts.store(slot_log.ts_unfinished, .release);
         sync.step();
+        entry.old = 0; // it was a version
         entry.kind = .index_retire;
-        entries.removeUnneeded(entry);
+        noteEmpty(region, entry, entries.removeUnneeded(entry));
+    }
+
+    /// Leaves it to whoever drains the log entry to take out a block of the guide that is empty now
+    /// (0: none), because a rollback has no room in its log.
+    pub fn noteEmpty(region: *const Region, entry: *Entry, block: RelPtr) void {
+        if (block == 0) return;
+        entry.row = index_guide_block.blockAt(region, block).generation.load(.monotonic);
+        sync.step();
+        entry.old = block;
     }
 
     /// Removes the node of an `index_retire` entry with ts unfinished, unless some version needs
     /// it. Afterwards the entry is nothing, or names when the node may be freed. Can be repeated.
-    pub fn removeUnneeded(entries: Entries, entry: *Entry) void {
+    /// Returns what `OrderedIndex.remove` does.
+    pub fn removeUnneeded(entries: Entries, entry: *Entry) RelPtr {
         const region = entries.region;
         const node = ordered_index.nodeAt(region, entry.block);
         const tag: u10 = if (sync.mutated(.untagged_dying)) 0 else @intCast(entries.slot);
@@ -171,9 +186,7 @@ pub const Entries = struct {
             const word = node.state.load(.acquire);
             const state = State.from(word);
             if (word == dead) return entries.finish(entry); // killed after the swap below
-            // One that is still being linked belongs to a transaction that is not decided, or that
-            // will roll back and then ask for itself.
-            if (state.phase == .dead or state.building) return nothing(entry);
+            if (state.phase == .dead) return nothing(entry);
             if (word == dying) break;
             if (node.state.cas(word, dying, .acq_rel, .acquire) == null) break;
         }
@@ -184,39 +197,37 @@ pub const Entries = struct {
             return nothing(entry);
         }
         if (node.state.cas(dying, dead, .acq_rel, .acquire) != null) return nothing(entry);
-        entries.finish(entry);
+        return entries.finish(entry);
     }
 
     /// Removes the node of such an entry whether a version needs it or not.
-    pub fn removeAnyway(entries: Entries, entry: *Entry) void {
+    pub fn removeAnyway(entries: Entries, entry: *Entry) RelPtr {
         const node = ordered_index.nodeAt(entries.region, entry.block);
         const dead = (State{ .phase = .dead, .slot = @intCast(entries.slot) }).bits();
         while (true) {
             const word = node.state.load(.acquire);
             const state = State.from(word);
             if (state.phase == .dead) {
-                entries.ordered().remove(entries.slot, entry.block);
-                return nothing(entry);
-            }
-            // Its creator was killed, or links the last levels; recovery or it itself ends that.
-            if (state.building) {
-                sync.yield();
-                continue;
+                const empty = entries.ordered().remove(entries.slot, entry.block);
+                _ = nothing(entry);
+                return empty;
             }
             if (node.state.cas(word, dead, .acq_rel, .acquire) == null) break;
         }
-        entries.finish(entry);
+        return entries.finish(entry);
     }
 
-    fn nothing(entry: *Entry) void {
+    fn nothing(entry: *Entry) RelPtr {
         entry.kind = .nop;
         entry.ts.store(1, .release);
+        return 0;
     }
 
-    fn finish(entries: Entries, entry: *Entry) void {
-        entries.ordered().remove(entries.slot, entry.block);
+    fn finish(entries: Entries, entry: *Entry) RelPtr {
+        const empty = entries.ordered().remove(entries.slot, entry.block);
         sync.fence();
         entry.ts.store(vacuum.retirePosition(entries.region), .release);
+        return empty;
     }
 
     /// Whether a version that some pin may need has the entry's key.
@@ -271,7 +282,7 @@ pub const Entries = struct {
         header: *const Version,
         node: *const ordered_index.Node,
     ) bool {
-        if (header.isTombstone() or header.table != node.table) return false;
+        if (header.isTombstone() or header.table != entries.ordered().root.table) return false;
         const size = header.payloadSize();
         if (!entries.keys().allows(size)) return false;
         var key: index_key.Key = undefined;

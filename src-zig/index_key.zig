@@ -103,6 +103,39 @@ pub const Layout = extern struct {
         return layout.parts[0..@min(layout.count, column_count_max)];
     }
 
+    /// The first bytes of a key as a number, which has the order of keys as far as it goes. A null
+    /// in the first column is the largest number, so that the byte before its values is not spent.
+    pub inline fn prefixOf(layout: *const Layout, key: []const u8) u64 {
+        if (layout.parts[0].nullable == 0 or key.len == 0) return numberOf(key);
+        return if (key[0] == 0) numberOf(key[1..]) else std.math.maxInt(u64);
+    }
+
+    pub const BoundPrefix = struct {
+        bits: u64,
+        /// The bits of a key's prefix to compare with.
+        mask: u64,
+        /// Keys whose prefix is the same need not be looked at: they stand behind a bound that is
+        /// `before`, and before one that is `after`.
+        decided: bool,
+    };
+
+    /// What keys before and behind a bound have as their prefix.
+    pub fn boundPrefix(layout: *const Layout, bound: []const u8, side: Side) BoundPrefix {
+        const all = std.math.maxInt(u64);
+        if (bound.len == 0) return .{ .bits = 0, .mask = 0, .decided = true };
+        const skipped = @intFromBool(layout.parts[0].nullable != 0);
+        if (skipped != 0 and bound[0] != 0) return .{ .bits = all, .mask = all, .decided = false };
+        const rest = bound[skipped..];
+        if (rest.len == 0) {
+            // Nulls have the largest prefix, and some values as well.
+            return .{ .bits = if (side == .after) all else 0, .mask = all, .decided = false };
+        }
+        const bits = numberOf(rest);
+        const counts = if (rest.len >= 8) all else ~(@as(u64, all) >> @intCast(8 * rest.len));
+        const may_be_null = skipped != 0 and bits | ~counts == all;
+        return .{ .bits = bits, .mask = counts, .decided = rest.len <= 8 and !may_be_null };
+    }
+
     /// Bit i: column i is part of the key.
     pub fn mask(layout: *const Layout) u64 {
         var bits: u64 = 0;
@@ -338,7 +371,7 @@ fn outOfRange(part: *const Part, bits: u64) ?Side {
 }
 
 /// The first 8 bytes as a number, zeros behind shorter ones.
-pub inline fn prefixOf(bytes: []const u8) u64 {
+inline fn numberOf(bytes: []const u8) u64 {
     if (bytes.len >= 8) return std.mem.readInt(u64, bytes[0..8], .big);
     var padded: [8]u8 = @splat(0);
     @memcpy(padded[0..bytes.len], bytes);

@@ -1,8 +1,8 @@
 //! Building the indexes of a region that nobody else sees yet, from its rows.
 //!
-//! Entries are made in the order of the rows, sorted by key, and linked from the first to the last
-//! on every level at once: no searches. Several workers build several indexes at a time; one index
-//! is built by one.
+//! Entries are made in the order of the rows, sorted by key, and linked from the first to the last,
+//! with the guide to them (`index_guide.zig`), level above level: no searches. Several workers
+//! build several indexes at a time; one index is built by one.
 //!
 //! The region has one committed version for each node and no index has entries yet. Killed
 //! anywhere: the region is never seen.
@@ -10,6 +10,9 @@
 const std = @import("std");
 const sync = @import("sync");
 const index_entry = @import("index_entry.zig");
+const index_guide = @import("index_guide.zig");
+const index_guide_block = @import("index_guide_block.zig");
+const change = @import("index_guide_change.zig");
 const index_key = @import("index_key.zig");
 const limits = @import("limits.zig");
 const ordered_index = @import("ordered_index.zig");
@@ -20,7 +23,9 @@ const table_indexes = @import("table_indexes.zig");
 const version_module = @import("version.zig");
 const Index = table_indexes.Index;
 const Link = version_module.Link;
+const OrderedIndex = ordered_index.OrderedIndex;
 const Position = version_module.Position;
+const Reference = index_guide_block.Reference;
 const Region = @import("region.zig").Region;
 const RelPtr = version_module.RelPtr;
 const Shm = sync.Shm;
@@ -87,7 +92,7 @@ const Entries = struct {
     items: std.ArrayList(Item) = .empty,
 
     const Item = struct {
-        /// The first 8 bytes of the key, which decide most comparisons without another load.
+        /// The beginning of the key, which decides most comparisons without another load.
         prefix: u64,
         node: RelPtr,
     };
@@ -104,7 +109,7 @@ const Entries = struct {
             }
             return root.phase.store(@intFromEnum(ordered_index.Root.Phase.none), .release);
         }
-        entries.link(root);
+        try entries.link(root);
         root.ready_at.store(ready_at, .release);
         root.phase.store(@intFromEnum(ordered_index.Root.Phase.ready), .release);
     }
@@ -115,7 +120,6 @@ const Entries = struct {
         const region = worker.region;
         const table = entries.job.table;
         const root = entries.job.index.rootOf(region);
-        var random: std.Random.SplitMix64 = .init(entries.job.index.root);
         var nodes: reader.Nodes = .init(region, table);
         // Once, because checked builds fill it.
         var key: index_key.Key = undefined;
@@ -123,14 +127,12 @@ const Entries = struct {
             const image = worker.rowOf(row);
             if (!root.keys.allows(image.size)) return error.Corrupt;
             key.encode(&root.keys, image);
-            const height = ordered_index.heightOf(random.next());
-            const kind = ordered_index.nodeKind(@intCast(table.id), height, key.size);
+            const kind = ordered_index.nodeKind(@intCast(table.id), key.size);
             const pool = try worker.allocator.pool(kind);
             const block = try pool.take(&worker.allocator);
             block.use();
             const node = ordered_index.nodeAt(region, block.granule);
-            ordered_index.initNode(node, root, height, &key, row);
-            node.state.store((ordered_index.State{ .phase = .live }).bits(), .release);
+            ordered_index.initNode(node, root, block.generation, &key, row);
             try entries.items.append(worker.loader.gpa, .{
                 .prefix = node.prefix,
                 .node = block.granule,
@@ -160,24 +162,72 @@ const Entries = struct {
         return entries.worker.rowOf(ordered_index.nodeAt(entries.worker.region, item.node).row);
     }
 
-    /// Links the sorted nodes, and counts the groups of equal columns.
-    fn link(entries: *const Entries, root: *ordered_index.Root) void {
+    /// Links the sorted nodes, leads to them, and counts the groups of equal columns.
+    fn link(entries: *const Entries, root: *ordered_index.Root) Error!void {
         const region = entries.worker.region;
-        var last: [ordered_index.height_max]*Shm(u64) = undefined;
-        for (&last, &root.links) |*to, *first| to.* = first;
+        const index: OrderedIndex = .at(region, entries.job.index.root);
+        var levels: Levels = .{ .guide = index.guide(), .allocator = &entries.worker.allocator };
+        var last: *Shm(u64) = &root.heads[0];
         var groups: i64 = 0;
         var before: ?*const ordered_index.Node = null;
         for (entries.items.items) |item| {
             const node = ordered_index.nodeAt(region, item.node);
-            for (0..node.height) |level| {
-                last[level].store(Link.to(item.node).bits(), .monotonic);
-                last[level] = &node.links()[level];
-            }
+            last.store(Link.to(item.node).bits(), .monotonic);
+            last = &node.link;
+            try levels.add(1, item.node, node.generation.load(.monotonic));
             const same = if (before) |b| std.mem.eql(u8, b.columns(), node.columns()) else false;
             if (!same) groups += 1;
             before = node;
         }
-        for (&last) |to| to.store(Link.to(0).bits(), .monotonic);
+        last.store(Link.to(0).bits(), .monotonic);
         root.distinct.store(groups, .release);
+    }
+};
+
+/// The levels of a guide that is built from its first entry to its last.
+const Levels = struct {
+    guide: index_guide.Guide,
+    allocator: *slabs.Allocator,
+    /// The last block of each level, 0 while it has none.
+    last: [index_guide_block.level_count]RelPtr = @splat(0),
+
+    /// References of a block that is left behind: room for a few more.
+    const full = index_guide_block.block_count - index_guide_block.block_count / 8;
+
+    /// Adds a reference to what is one level below, and comes next.
+    fn add(levels: *Levels, level: u8, granule: RelPtr, generation: u32) Error!void {
+        if (level == index_guide_block.level_count) return;
+        const region = levels.guide.region;
+        const key = levels.guide.keyOf(level, granule);
+        if (levels.last[level] == 0) try levels.begin(level);
+        var block = index_guide_block.blockAt(region, levels.last[level]);
+        if (block.count.raw == full) {
+            const made = try change.makeBlock(levels.guide, levels.allocator, level, key);
+            made.use();
+            block.link.store(Link.to(made.granule).bits(), .monotonic);
+            block.high_prefix.store(key.prefix, .monotonic);
+            levels.last[level] = made.granule;
+            try levels.add(level + 1, made.granule, made.generation);
+            block = index_guide_block.blockAt(region, made.granule);
+        }
+        const at = block.count.raw;
+        const reference: Reference = .{ .granule = granule, .generation = generation };
+        block.prefixes[at].store(key.prefix, .monotonic);
+        block.references[at].store(reference.bits(), .monotonic);
+        block.count.store(at + 1, .monotonic);
+    }
+
+    /// Makes the first block of a level, which leads to the first one below.
+    fn begin(levels: *Levels, level: u8) Error!void {
+        const first: index_guide.Guide.Key = .{ .bytes = "", .prefix = 0 };
+        const made = try change.makeBlock(levels.guide, levels.allocator, level, first);
+        made.use();
+        const heads = &levels.guide.root.heads;
+        heads[level].store(Link.to(made.granule).bits(), .monotonic);
+        levels.last[level] = made.granule;
+        if (level == 1) return;
+        const below = Link.from(heads[level - 1].raw).node;
+        const block = index_guide_block.blockAt(levels.guide.region, below);
+        try levels.add(level, below, block.generation.load(.monotonic));
     }
 };

@@ -11,6 +11,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const index_guide = @import("index_guide.zig");
 const index_key = @import("index_key.zig");
 const ordered_index = @import("ordered_index.zig");
 const plan_module = @import("plan.zig");
@@ -67,6 +68,8 @@ pub const Scan = struct {
     phase: Phase = .start,
     /// Upwards: the entry to go on with. Downwards: the entry before which to go on, 0 at first.
     at: RelPtr = 0,
+    /// What of the way upwards is asked for ahead of time.
+    ahead: index_guide.Ahead = .{},
     /// In phase `group`: one of its entries.
     group: RelPtr = 0,
     /// Entries to visit, in the order of the result.
@@ -151,12 +154,15 @@ pub const Scan = struct {
         scan.phase = .downwards;
         if (scan.access.descending) return;
         scan.phase = .upwards;
-        scan.at = scan.index.seek(&probeOf(&scan.access.low));
-        if (scan.at == 0) scan.finishRange();
+        var trail: index_guide.Trail = .{};
+        scan.at = scan.index.seekTrail(&scan.probeOf(&scan.access.low), &trail);
+        scan.ahead.block = trail.block;
+        if (scan.at == 0) return scan.finishRange();
+        scan.ahead.prefetch(scan.index.guide(), scan.at, batch_size);
     }
 
-    fn probeOf(bound: *const Bound) Probe {
-        return .bound(bound.slice(), bound.side);
+    fn probeOf(scan: *const Scan, bound: *const Bound) Probe {
+        return .bound(&scan.keys, bound.slice(), bound.side);
     }
 
     fn finishRange(scan: *Scan) void {
@@ -169,7 +175,7 @@ pub const Scan = struct {
     }
 
     fn fillUpwards(scan: *Scan) void {
-        const high = probeOf(&scan.access.high);
+        const high = scan.probeOf(&scan.access.high);
         while (scan.batch_count < batch_size) {
             const node = ordered_index.nodeAt(scan.region, scan.at);
             if (high.order(node) != .lt) return scan.finishRange();
@@ -178,15 +184,16 @@ pub const Scan = struct {
             scan.at = scan.index.following(scan.at);
             if (scan.at == 0) return scan.finishRange();
         }
+        scan.ahead.prefetch(scan.index.guide(), scan.at, batch_size);
     }
 
     /// There are no links back. So this goes a little back by the upper levels, and collects what
     /// lies between; group by group, because equal columns stay in ascending order.
     fn fillDownwards(scan: *Scan) void {
-        const low = probeOf(&scan.access.low);
-        const high = if (scan.at == 0) probeOf(&scan.access.high) else blk: {
+        const low = scan.probeOf(&scan.access.low);
+        const high = if (scan.at == 0) scan.probeOf(&scan.access.high) else blk: {
             const node = ordered_index.nodeAt(scan.region, scan.at);
-            break :blk Probe.entry(node.key(), node.row);
+            break :blk Probe.of(node);
         };
         var ring: [batch_size]RelPtr = undefined;
         var count: usize = 0;
@@ -222,7 +229,7 @@ pub const Scan = struct {
             while (first < list.len and scan.sameColumns(list[0], list[first])) first += 1;
             if (first == list.len) {
                 const node = ordered_index.nodeAt(scan.region, list[0]);
-                scan.at = scan.index.seek(&.bound(node.columns(), .before));
+                scan.at = scan.index.seek(&.bound(&scan.keys, node.columns(), .before));
                 scan.phase = .group;
                 scan.group = list[0];
                 return;

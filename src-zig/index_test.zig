@@ -2,6 +2,7 @@
 
 const std = @import("std");
 const index_build = @import("index_build.zig");
+const index_guide_block = @import("index_guide_block.zig");
 const index_key = @import("index_key.zig");
 const index_scan = @import("index_scan.zig");
 const ordered_index = @import("ordered_index.zig");
@@ -13,6 +14,8 @@ const statement = @import("statement.zig");
 const table_indexes = @import("table_indexes.zig");
 const transaction = @import("transaction.zig");
 const Bench = @import("core_test.zig").Bench;
+const Link = @import("version.zig").Link;
+const OrderedIndex = ordered_index.OrderedIndex;
 const Session = @import("session.zig").Session;
 const testing = std.testing;
 
@@ -167,6 +170,66 @@ test "indexes: the model's rows in order, both ways, through churn" {
     for (model) |row| if (row) |it| try groups.put(it.n, {});
     const index = indexed.indexes.byNumber(0).?;
     try testing.expectEqual(groups.count(), index.distinct(&indexed.bench.region));
+}
+
+/// Entries that a search for each entry of an index has to pass without help, at most.
+fn stepsMax(indexed: *Indexed, number: u32) u32 {
+    const region = &indexed.bench.region;
+    const index: OrderedIndex = .at(region, indexed.indexes.byNumber(number).?.root);
+    var most: u32 = 0;
+    var at = index.following(0);
+    while (at != 0) : (at = index.following(at)) {
+        var place: ordered_index.Place = undefined;
+        const probe: ordered_index.Probe = .of(ordered_index.nodeAt(region, at));
+        if (index.find(indexed.session.slot_index, &probe, &place) != at) return 1 << 30;
+        most = @max(most, place.steps);
+    }
+    return most;
+}
+
+fn guideBlocks(indexed: *Indexed, number: u32) u32 {
+    const region = &indexed.bench.region;
+    const index: OrderedIndex = .at(region, indexed.indexes.byNumber(number).?.root);
+    var count: u32 = 0;
+    for (index.root.heads[1..]) |*head| {
+        var at = Link.from(head.raw).node;
+        while (at != 0) : (count += 1) {
+            at = Link.from(index_guide_block.blockAt(region, at).link.raw).node;
+        }
+    }
+    return count;
+}
+
+test "index_guide: knows every entry while keys rise, and shrinks to nothing behind them" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, false);
+    defer indexed.deinit();
+    const window = 3000;
+    var most: u32 = 0;
+    for (0..8000) |n| {
+        const number: i64 = @intCast(n);
+        // Texts with one beginning: their prefixes say nothing.
+        var text: [24]u8 = undefined;
+        const s = try std.fmt.bufPrint(&text, "the same beginning {d:0>5}", .{n});
+        try testing.expectEqual(.done, try indexed.put(.insert, number, number, s));
+        if (n < window) continue;
+        try testing.expectEqual(.done, try indexed.put(.delete, number - window, null, null));
+        if (n % 1000 != 0) continue;
+        indexed.session.pin();
+        defer indexed.session.unpin();
+        for (0..3) |i| try testing.expect(stepsMax(&indexed, @intCast(i)) <= 1);
+        most = @max(most, guideBlocks(&indexed, 0));
+    }
+    // Full blocks are left behind by rising keys, and go when they are empty.
+    try testing.expect(most < 2 * (window / index_guide_block.block_count + 8));
+    for (8000 - window..8000) |n| {
+        const number: i64 = @intCast(n);
+        try testing.expectEqual(.done, try indexed.put(.delete, number, null, null));
+    }
+    for (0..3) |_| indexed.bench.settle(indexed.session);
+    try testing.expect(indexed.session.log.isEmpty());
+    for (0..3) |i| try testing.expect(guideBlocks(&indexed, @intCast(i)) <= 3);
+    try indexed.bench.expectSound(indexed.session);
 }
 
 test "indexes: a unique key is one row's, nulls are not, and two rows may swap theirs" {

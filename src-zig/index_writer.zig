@@ -131,8 +131,7 @@ pub fn newNode(
     const region = session.region;
     var key: index_key.Key = undefined;
     key.encode(&index.keys, row);
-    const height = ordered_index.heightOf(session.random.next());
-    const pool = try session.allocator.pool(ordered_index.nodeKind(table, height, key.size));
+    const pool = try session.allocator.pool(ordered_index.nodeKind(table, key.size));
     const block = try pool.take(&session.allocator);
     const entry = session.append(.{
         .kind = .index,
@@ -146,7 +145,7 @@ pub fn newNode(
     });
     // Complete before it is in use: whoever finds it in use after a kill reads its key.
     const node = ordered_index.nodeAt(region, block.granule);
-    ordered_index.initNode(node, index.rootOf(region), height, &key, 0);
+    ordered_index.initNode(node, index.rootOf(region), block.generation, &key, 0);
     block.use();
     return entry;
 }
@@ -177,7 +176,7 @@ pub fn ensure(installer: *Installer, table: *const TableInfo, indexes: []const I
             .root = indexes[i].root,
             .slot = installer.session.slot_index,
         };
-        entries.ensure(installer.session.index_scratch.entries[i]);
+        entries.ensure(installer.session, installer.session.index_scratch.entries[i]);
     }
     noteUnique(installer, table, indexes);
     prepared.mask = 0;
@@ -248,7 +247,7 @@ fn isAlone(
     if (key.has_null) return true;
     const columns = key.bytes[0..key.columns_size];
     const ordered: ordered_index.OrderedIndex = .at(region, index.root);
-    var granule = ordered.seek(&.bound(columns, .before));
+    var granule = ordered.seek(&.bound(&index.keys, columns, .before));
     while (granule != 0) : (granule = ordered.following(granule)) {
         const node = ordered_index.nodeAt(region, granule);
         if (!std.mem.eql(u8, node.columns(), columns)) return true;

@@ -17,6 +17,7 @@ const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const row_count = @import("row_count.zig");
 const index_entry = @import("index_entry.zig");
+const index_guide_block = @import("index_guide_block.zig");
 const index_key = @import("index_key.zig");
 const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
@@ -264,7 +265,7 @@ const Check = struct {
             if (!try check.mark(at, .index_node, "an index")) return;
             const node = ordered_index.nodeAt(check.region, at);
             if (before != 0) {
-                const probe: ordered_index.Probe = .entry(node.key(), node.row);
+                const probe: ordered_index.Probe = .of(node);
                 if (probe.order(ordered_index.nodeAt(check.region, before)) != .lt) {
                     try check.problem("index {d} of table {d} is out of order at entry {d}", .{
                         number, table, at,
@@ -278,6 +279,7 @@ const Check = struct {
                 });
             } else if (check.isOfLatest(ordered.root, node)) needed += 1;
         }
+        try check.guide(ordered.root);
         if (!check.report.quiescent) return;
         // A row has one latest version, and that has one key: equal numbers mean the same rows.
         const rows = check.rows_by_table[table];
@@ -297,6 +299,17 @@ const Check = struct {
         }
     }
 
+    fn guide(check: *Check, root: *const ordered_index.Root) error{OutOfMemory}!void {
+        for (root.heads[1..]) |*head| {
+            var at = Link.from(head.load(.acquire)).node;
+            while (at != 0) {
+                if (!try check.mark(at, .index_guide, "the guide of an index")) break;
+                const block = index_guide_block.blockAt(check.region, at);
+                at = Link.from(block.link.load(.acquire)).node;
+            }
+        }
+    }
+
     /// Whether the entry has the key of its row's latest version.
     fn isOfLatest(
         check: *Check,
@@ -306,7 +319,7 @@ const Check = struct {
         const state = ordered_index.State.from(node.state.load(.acquire));
         if (state.phase == .dead) return false;
         const latest = reader.visible(check.region, node.row, .latest);
-        if (latest == 0 or versionAt(check.region, latest).table != node.table) return false;
+        if (latest == 0 or versionAt(check.region, latest).table != root.table) return false;
         var key: index_key.Key = undefined;
         if (!root.keys.allows(versionAt(check.region, latest).payloadSize())) return false;
         key.encode(&root.keys, index_entry.rowOf(check.region, latest));
@@ -343,6 +356,7 @@ const Check = struct {
             .version_retire => try check.retired(entry.block, entry.generation, .version),
             .index => {},
             .index_retire => try check.retired(entry.block, entry.generation, .index_node),
+            .guide_retire => try check.retired(entry.block, entry.generation, .index_guide),
         }
     }
 
@@ -364,7 +378,7 @@ const Check = struct {
             const slab: u32 = @intCast(index);
             const kind = slabs.SlabKind.from(check.region.slab_metas[slab].kind.load(.acquire));
             switch (kind.class) {
-                .version, .node, .log_chunk, .index_node => {},
+                .version, .node, .log_chunk, .index_node, .index_guide => {},
                 else => continue,
             }
             if (kind.size >= slabs.size_classes.len) {

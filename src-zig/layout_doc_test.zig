@@ -9,6 +9,7 @@ const commit_ring = @import("commit_ring.zig");
 const log_frame = @import("log_frame.zig");
 const log_row = @import("log_row.zig");
 const log_segment = @import("log_segment.zig");
+const index_guide_block = @import("index_guide_block.zig");
 const ordered_index = @import("ordered_index.zig");
 const region = @import("region.zig");
 const slabs = @import("slabs.zig");
@@ -34,6 +35,7 @@ const structures = .{
     .{ "NodeHeader", version.NodeHeader },
     .{ "IndexRoot", ordered_index.Root },
     .{ "IndexNode", ordered_index.Node },
+    .{ "GuideBlock", index_guide_block.Block },
     .{ "ChunkHeader", slot_log.ChunkHeader },
     .{ "Entry", slot_log.Entry },
     .{ "DescriptorHeader", catalogue.DescriptorHeader },
@@ -49,6 +51,7 @@ const words = .{
     version.Head,
     version.Link,
     ordered_index.State,
+    index_guide_block.Reference,
 };
 
 const numbers = .{

@@ -1,34 +1,40 @@
-//! The ordered index: a skip list of entries in shared memory.
+//! The ordered index: a list of entries in shared memory, in order.
 //!
 //! An entry is a node that holds the whole encoded key (columns and primary key, see
-//! `index_key.zig`), the row's node, a state, and its tower of links. The order is (key, row), in
-//! which no two entries are equal. Level 0 is the truth; the levels above are shortcuts, and an
-//! entry may stand on fewer of them than its tower has.
+//! `index_key.zig`), the row's node, a state, and a link to the next entry. The order is
+//! (key, row), in which no two entries are equal. The list is the truth; blocks of hints lead
+//! near the place that is searched for (`index_guide.zig`), and what they do not know is found by
+//! a few steps along the list.
 //!
-//! (Pugh 1990; the marked links are Harris 2001 and Michael 2002; Fraser 2003 for the removal top
-//! down.)
+//! Why not blocks of entries, which would be one miss of the cache shorter: an entry must become
+//! dying, dead and live again in one word, must not move while others hold it, and must be counted
+//! in its group in the moment in which it is linked. A split would have to carry all that over, at
+//! each of its steps. Hints may be wrong, so a split of hints carries nothing.
+//!
+//! (Harris 2001 and Michael 2002 for the marked links.)
 //!
 //! Invariants:
 //!
-//!   * key, row, height and table of a node do not change while it is linked
+//!   * key, row and generation of a node do not change while it is linked
 //!   * a marked link does not change; a node is unlinked only from a link that is not marked
-//!   * links are marked from the top down, and only those of nodes that are dead
-//!   * a node is `building` until its creator has linked the whole tower; it is not made dead
-//!     before that, so no level can be linked after the node was retired
-//!   * `distinct` counts the groups of equal columns among the nodes linked at level 0: each link
-//!     and unlink there is one compare-and-swap, at which both neighbours are known
+//!   * only the links of dead nodes are marked
+//!   * `distinct` counts the groups of equal columns among the linked nodes: each link and unlink
+//!     is one compare-and-swap, at which both neighbours are known
 //!
 //! Readers are pinned and never help. Writers unlink marked nodes that they meet; only the one that
 //! made a node dead retires it (`index_entry.zig`).
 //!
-//! Killed while linking: the tower stays short, or the node was never linked; the creator's log
-//! entry tells. Killed while unlinking: the next search goes on. Killed between a swap at level 0
-//! and the change of `distinct`: the slot's `index_change` names the index, and it is counted anew.
+//! Killed while linking: the node is linked or was never; the creator's log entry tells. Killed
+//! while unlinking: the next search goes on. Killed between a swap and the change of `distinct`:
+//! the slot's `index_change` names the index, and it is counted anew.
 
 const std = @import("std");
 const sync = @import("sync");
-const limits = @import("limits.zig");
+const index_guide = @import("index_guide.zig");
+const index_guide_block = @import("index_guide_block.zig");
+const index_guide_change = @import("index_guide_change.zig");
 const index_key = @import("index_key.zig");
+const limits = @import("limits.zig");
 const region_module = @import("region.zig");
 const slabs = @import("slabs.zig");
 const version_module = @import("version.zig");
@@ -38,16 +44,12 @@ const Link = version_module.Link;
 const RelPtr = version_module.RelPtr;
 const assert = std.debug.assert;
 
-pub const height_max = if (sync.sim) 3 else 24;
-
 /// The state word of an entry.
 pub const State = packed struct(u32) {
     phase: Phase,
-    /// Its creator still links the tower.
-    building: bool = false,
     /// Who makes it `dying` or `dead`.
     slot: u10 = 0,
-    reserved: u19 = 0,
+    reserved: u20 = 0,
 
     /// Readers treat `dying` as `live`. `dead` is final.
     pub const Phase = enum(u2) { live = 0, dying = 1, dead = 2, _ };
@@ -60,34 +62,28 @@ pub const State = packed struct(u32) {
     }
 };
 
-/// The first 24 bytes of an entry; `height` links and the key follow.
+/// The first 32 bytes of an entry; the key follows.
 pub const Node = extern struct {
+    /// `Link` to the next entry. This and the generation come first: `index_guide_block.Anchor`.
+    link: Shm(u64),
+    generation: Shm(u32),
     /// `State`
     state: Shm(u32),
-    row: RelPtr,
-    /// The first 8 bytes of the key, as a number.
+    /// The first bytes of the key, as a number; see `index_key.Layout.prefixOf`.
     prefix: u64,
+    row: RelPtr,
     columns_size: u16,
     key_size: u16,
-    height: u8,
-    table: u8,
-    /// Number of the index within its table.
-    index: u8,
-    reserved: u8,
 
     comptime {
-        assert(@sizeOf(Node) == 24);
-    }
-
-    pub inline fn links(node: *const Node) [*]Shm(u64) {
-        const bytes: [*]u8 = @ptrCast(@constCast(node));
-        return @ptrCast(@alignCast(bytes + @sizeOf(Node)));
+        assert(@sizeOf(Node) == 32);
+        assert(@offsetOf(Node, "link") == @offsetOf(index_guide_block.Anchor, "link"));
+        assert(@offsetOf(Node, "generation") == @offsetOf(index_guide_block.Anchor, "generation"));
     }
 
     pub inline fn key(node: *const Node) []const u8 {
         const bytes: [*]const u8 = @ptrCast(node);
-        const at = @sizeOf(Node) + @as(usize, @min(node.height, height_max)) * 8;
-        return (bytes + at)[0..@min(node.key_size, index_key.size_max)];
+        return (bytes + @sizeOf(Node))[0..@min(node.key_size, index_key.size_max)];
     }
 
     pub inline fn columns(node: *const Node) []const u8 {
@@ -116,7 +112,8 @@ pub const Root = extern struct {
     /// Groups of entries with equal columns. Changes often, so it has a cache line of its own.
     distinct: Shm(i64),
     padding_b: [line - 8]u8,
-    links: [height_max]Shm(u64),
+    /// Links to the first entry, and to the first block of each level of the guide.
+    heads: [index_guide_block.level_count]Shm(u64),
 
     pub const Phase = enum(u32) {
         none = 0,
@@ -141,7 +138,7 @@ pub const Root = extern struct {
 
     comptime {
         assert(@offsetOf(Root, "distinct") == 2 * line);
-        assert(@offsetOf(Root, "links") == 3 * line);
+        assert(@offsetOf(Root, "heads") == 3 * line);
     }
 };
 
@@ -151,18 +148,9 @@ pub inline fn nodeAt(region: *const Region, granule: RelPtr) *Node {
     return region.pointer(Node, granule);
 }
 
-pub fn nodeGranules(height: u32, key_size: u32) u32 {
-    const bytes = @sizeOf(Node) + height * 8 + key_size;
-    return (bytes + limits.granule_size - 1) / limits.granule_size;
-}
-
-pub fn nodeKind(table: u8, height: u32, key_size: u32) slabs.SlabKind {
-    return .of(.index_node, table, nodeGranules(height, key_size));
-}
-
-/// A height from random bits: half as many nodes on each level as on the one below.
-pub fn heightOf(random: u64) u32 {
-    return @min(@ctz(random | 1 << 63) + 1, height_max);
+pub fn nodeKind(table: u8, key_size: u32) slabs.SlabKind {
+    const bytes = @sizeOf(Node) + key_size;
+    return .of(.index_node, table, (bytes + limits.granule_size - 1) / limits.granule_size);
 }
 
 /// What is searched for: an entry, or a place between entries.
@@ -173,52 +161,73 @@ pub const Probe = struct {
     mask: u64,
     row: RelPtr,
     side: index_key.Side,
+    /// Keys with the same prefix all stand on one side of the probe.
+    decided: bool,
 
     /// The entry of this key and row.
-    pub fn entry(key: []const u8, row: RelPtr) Probe {
-        return .of(key, row, .before);
+    pub fn entry(key: []const u8, row: RelPtr, prefix: u64) Probe {
+        return .{
+            .bytes = key,
+            .prefix = prefix,
+            .mask = std.math.maxInt(u64),
+            .row = row,
+            .side = .before,
+            .decided = false,
+        };
+    }
+
+    /// The entry that a node is.
+    pub inline fn of(node: *const Node) Probe {
+        return .entry(node.key(), node.row, node.prefix);
     }
 
     /// A place before or behind all entries whose keys begin with `bytes`.
-    pub fn bound(bytes: []const u8, side: index_key.Side) Probe {
-        return .of(bytes, 0, side);
-    }
-
-    fn of(bytes: []const u8, row: RelPtr, side: index_key.Side) Probe {
-        const mask: u64 = if (bytes.len >= 8)
-            std.math.maxInt(u64)
-        else if (bytes.len == 0)
-            0
-        else
-            ~(@as(u64, std.math.maxInt(u64)) >> @intCast(8 * bytes.len));
-        const prefix = index_key.prefixOf(bytes);
-        return .{ .bytes = bytes, .prefix = prefix, .mask = mask, .row = row, .side = side };
+    pub fn bound(keys: *const index_key.Layout, bytes: []const u8, side: index_key.Side) Probe {
+        const prefix = keys.boundPrefix(bytes, side);
+        return .{
+            .bytes = bytes,
+            .prefix = prefix.bits,
+            .mask = prefix.mask,
+            .row = 0,
+            .side = side,
+            .decided = prefix.decided,
+        };
     }
 
     /// Where `node` stands to the probe.
     pub inline fn order(probe: *const Probe, node: *const Node) std.math.Order {
         const prefix = node.prefix & probe.mask;
         if (prefix != probe.prefix) return if (prefix < probe.prefix) .lt else .gt;
-        return probe.orderRest(node);
+        const compared = probe.orderRest(node.key());
+        return if (compared == .eq) std.math.order(node.row, probe.row) else compared;
     }
 
-    fn orderRest(probe: *const Probe, node: *const Node) std.math.Order {
-        const key = node.key();
+    /// Where a key stands to the probe, rows apart.
+    pub fn orderKey(probe: *const Probe, key_prefix: u64, key: []const u8) std.math.Order {
+        const prefix = key_prefix & probe.mask;
+        if (prefix != probe.prefix) return if (prefix < probe.prefix) .lt else .gt;
+        return probe.orderRest(key);
+    }
+
+    fn orderRest(probe: *const Probe, key: []const u8) std.math.Order {
         const shared = @min(key.len, probe.bytes.len);
         const compared = std.mem.order(u8, key[0..shared], probe.bytes[0..shared]);
-        if (compared != .eq) return compared;
-        if (key.len == probe.bytes.len) return std.math.order(node.row, probe.row);
+        if (compared != .eq or key.len == probe.bytes.len) return compared;
         // Keys are not beginnings of each other: the probe is a bound, or the node is garbage.
         return if (probe.side == .before) .gt else .lt;
     }
 };
 
-/// Where a probe stands on each level: the last links before it, and what they lead to.
+/// Where a probe stands: the last link before it, and what it leads to.
 pub const Place = struct {
-    before: [height_max][*]Shm(u64),
-    /// The node of `before[0]`, 0 for the root.
+    before: *Shm(u64),
+    /// The node of `before`, 0 for the root.
     before_node: RelPtr,
-    after: [height_max]RelPtr,
+    after: RelPtr,
+    /// Where the guide would have a hint for it.
+    trail: index_guide.Trail,
+    /// Entries that the guide did not know of.
+    steps: u32,
 };
 
 /// One process's hand on an index, for a slot that it owns or recovers.
@@ -236,70 +245,58 @@ pub const OrderedIndex = struct {
         };
     }
 
+    pub inline fn guide(index: OrderedIndex) index_guide.Guide {
+        return .{
+            .region = index.region,
+            .root = index.root,
+            .root_granule = index.root_granule,
+        };
+    }
+
+    inline fn linkOf(index: OrderedIndex, granule: RelPtr) *Shm(u64) {
+        return if (granule == 0) &index.root.heads[0] else &nodeAt(index.region, granule).link;
+    }
+
     /// Finds the place of a probe, and takes marked nodes out on its way. Returns the entry that is
     /// equal to the probe, or 0. The caller is pinned.
     pub fn find(index: OrderedIndex, slot: u32, probe: *const Probe, place: *Place) RelPtr {
         const region = index.region;
         retry: while (true) {
-            var links: [*]Shm(u64) = &index.root.links;
-            var links_node: RelPtr = 0;
-            var known: RelPtr = 0; // not before the probe, as a level above has shown
-            var level: usize = height_max;
-            while (level > 0) {
-                level -= 1;
-                var link = Link.from(links[level].load(.acquire));
-                prefetchBelow(region, links, level);
-                while (true) {
-                    if (link.marked) continue :retry;
-                    if (link.node == 0 or link.node == known) break;
-                    const node = nodeAt(region, link.node);
-                    const next = Link.from(node.links()[level].load(.acquire));
-                    if (next.marked) {
-                        if (!index.unlink(slot, level, links, links_node, link.node, next.node)) {
-                            continue :retry;
-                        }
-                        link = .to(next.node);
-                        continue;
-                    }
-                    if (probe.order(node) != .lt) break;
-                    links = node.links();
-                    links_node = link.node;
-                    link = next;
-                    prefetchBelow(region, links, level);
+            place.trail = .{};
+            place.steps = 0;
+            place.before_node = index.guide().entryBefore(probe, &place.trail);
+            place.before = index.linkOf(place.before_node);
+            while (true) {
+                const link = Link.from(place.before.load(.acquire));
+                if (link.marked) continue :retry;
+                place.after = link.node;
+                if (link.node == 0) return 0;
+                const node = nodeAt(region, link.node);
+                const next = Link.from(node.link.load(.acquire));
+                if (next.marked) {
+                    if (!index.unlink(slot, place, next.node)) continue :retry;
+                    continue;
                 }
-                known = link.node;
-                place.before[level] = links;
-                place.after[level] = known;
+                switch (probe.order(node)) {
+                    .lt => {},
+                    .eq => return link.node,
+                    .gt => return 0,
+                }
+                place.before = &node.link;
+                place.before_node = link.node;
+                place.steps += 1;
             }
-            place.before_node = links_node;
-            if (known == 0) return 0;
-            return if (probe.order(nodeAt(region, known)) == .eq) known else 0;
         }
     }
 
-    inline fn prefetchBelow(region: *const Region, links: [*]Shm(u64), level: usize) void {
-        if (sync.sim or level == 0) return;
-        const below = Link.from(links[level - 1].load(.monotonic));
-        if (below.node != 0) @prefetch(nodeAt(region, below.node), .{});
+    fn unlink(index: OrderedIndex, slot: u32, place: *const Place, after: RelPtr) bool {
+        const from = Link.to(place.after).bits();
+        const node = nodeAt(index.region, place.after);
+        const alone = index.isAlone(node, place.before_node, after);
+        return index.change(slot, place.before, from, Link.to(after).bits(), if (alone) -1 else 0);
     }
 
-    fn unlink(
-        index: OrderedIndex,
-        slot: u32,
-        level: usize,
-        links: [*]Shm(u64),
-        before: RelPtr,
-        node: RelPtr,
-        after: RelPtr,
-    ) bool {
-        const from = Link.to(node).bits();
-        const to = Link.to(after).bits();
-        if (level > 0) return links[level].cas(from, to, .acq_rel, .acquire) == null;
-        const alone = index.isAlone(nodeAt(index.region, node), before, after);
-        return index.change(slot, &links[0], from, to, if (alone) -1 else 0);
-    }
-
-    /// Swaps a link of level 0, and counts what that does to the number of groups.
+    /// Swaps a link, and counts what that does to the number of groups.
     fn change(index: OrderedIndex, slot: u32, link: *Shm(u64), from: u64, to: u64, by: i64) bool {
         if (by == 0) return link.cas(from, to, .acq_rel, .acquire) == null;
         const note = &index.region.slots[slot].index_change;
@@ -321,115 +318,52 @@ pub const OrderedIndex = struct {
         return true;
     }
 
-    /// Links a node that is complete apart from its links, at level 0. False if the place has
-    /// changed: search again.
-    pub fn link0(index: OrderedIndex, slot: u32, granule: RelPtr, place: *const Place) bool {
+    /// Links a node that is complete apart from its link. False if the place has changed: search
+    /// again.
+    pub fn insert(index: OrderedIndex, slot: u32, granule: RelPtr, place: *const Place) bool {
         const node = nodeAt(index.region, granule);
-        node.links()[0].store(Link.to(place.after[0]).bits(), .release);
-        const alone = index.isAlone(node, place.before_node, place.after[0]);
-        const from = Link.to(place.after[0]).bits();
+        const from = Link.to(place.after).bits();
+        node.link.store(from, .release);
+        const alone = index.isAlone(node, place.before_node, place.after);
         const to = Link.to(granule).bits();
-        return index.change(slot, &place.before[0][0], from, to, if (alone) 1 else 0);
+        return index.change(slot, place.before, from, to, if (alone) 1 else 0);
     }
 
-    /// Links the levels above. The node is `building`, so its links are not marked.
-    pub fn linkTower(
-        index: OrderedIndex,
-        slot: u32,
-        granule: RelPtr,
-        probe: *const Probe,
-        place: *Place,
-    ) void {
-        const node = nodeAt(index.region, granule);
-        for (1..node.height) |level| {
-            while (true) {
-                // An equal node that stands here is dead and on its way out. Linked before it, we
-                // would hide it from the search that takes it out.
-                const follower = place.after[level];
-                if (follower != 0 and probe.order(nodeAt(index.region, follower)) == .eq) {
-                    _ = index.find(slot, probe, place);
-                    continue;
-                }
-                // What the place says is what the swap expects: a stale link would bring a node
-                // back that was taken out.
-                const from = Link.to(follower).bits();
-                node.links()[level].store(from, .release);
-                const to = Link.to(granule).bits();
-                if (place.before[level][level].cas(from, to, .acq_rel, .acquire) == null) break;
-                _ = index.find(slot, probe, place);
-            }
-        }
-    }
-
-    /// Takes a dead node out on every level. Can be called again, and by several at once.
-    pub fn remove(index: OrderedIndex, slot: u32, granule: RelPtr) void {
+    /// Takes a dead node out. Can be called again, and by several at once. Returns a block of the
+    /// guide that is empty now, see `index_guide_change.reclaim`, or 0.
+    pub fn remove(index: OrderedIndex, slot: u32, granule: RelPtr) RelPtr {
         const node = nodeAt(index.region, granule);
         assert(State.from(node.state.load(.acquire)).phase == .dead);
-        var level: usize = node.height;
-        while (level > 0) {
-            level -= 1;
-            mark(&node.links()[level]);
-        }
+        mark(&node.link);
         var place: Place = undefined;
-        _ = index.find(slot, &.entry(node.key(), node.row), &place);
-    }
-
-    fn mark(link: *Shm(u64)) void {
-        while (true) {
-            const word = link.load(.acquire);
-            var marked = Link.from(word);
-            if (marked.marked) return;
-            marked.marked = true;
-            if (link.cas(word, marked.bits(), .acq_rel, .acquire) == null) return;
-        }
+        _ = index.find(slot, &.of(node), &place);
+        return index_guide_change.drop(index.guide(), slot, place.trail.block, granule);
     }
 
     /// The first entry that is not before the probe, or 0. Passes marked nodes. The caller is
     /// pinned.
     pub fn seek(index: OrderedIndex, probe: *const Probe) RelPtr {
-        return index.descend(probe, 0, null);
+        var trail: index_guide.Trail = .{};
+        return index.seekTrail(probe, &trail);
     }
 
-    /// An entry about `span` entries before the probe, or 0 for the start of the index.
-    pub fn seekBack(index: OrderedIndex, probe: *const Probe, span: u32) RelPtr {
-        var back: RelPtr = 0;
-        _ = index.descend(probe, std.math.log2_int_ceil(u32, span), &back);
-        return back;
-    }
-
-    fn descend(index: OrderedIndex, probe: *const Probe, back_level: usize, back: ?*RelPtr) RelPtr {
-        const region = index.region;
-        var links: [*]Shm(u64) = &index.root.links;
-        var links_node: RelPtr = 0;
-        var known: RelPtr = 0;
-        var level: usize = height_max;
-        while (level > 0) {
-            level -= 1;
-            var next = Link.from(links[level].load(.acquire)).node;
-            prefetchBelow(region, links, level);
-            while (next != 0 and next != known) {
-                const node = nodeAt(region, next);
-                if (probe.order(node) != .lt) break;
-                links = node.links();
-                links_node = next;
-                next = Link.from(links[level].load(.acquire)).node;
-                prefetchBelow(region, links, level);
-            }
-            known = next;
-            if (back) |out| if (level == @min(back_level, height_max - 1)) {
-                out.* = links_node;
-            };
+    /// The same, and says where the guide knows of it.
+    pub fn seekTrail(index: OrderedIndex, probe: *const Probe, trail: *index_guide.Trail) RelPtr {
+        var granule = index.following(index.guide().entryBefore(probe, trail));
+        while (granule != 0) : (granule = index.following(granule)) {
+            if (probe.order(nodeAt(index.region, granule)) != .lt) break;
         }
-        return known;
+        return granule;
+    }
+
+    /// An entry up to `span` entries before the probe, or 0 for the start of the index.
+    pub fn seekBack(index: OrderedIndex, probe: *const Probe, span: u32) RelPtr {
+        return index.guide().entryBack(probe, span);
     }
 
     /// The entry behind one, or behind the start (0). Passes marked nodes.
     pub inline fn following(index: OrderedIndex, granule: RelPtr) RelPtr {
-        const links: [*]Shm(u64) = if (granule == 0)
-            &index.root.links
-        else
-            nodeAt(index.region, granule).links();
-        return Link.from(links[0].load(.acquire)).node;
+        return Link.from(index.linkOf(granule).load(.acquire)).node;
     }
 
     /// The number of groups, counted. Exact only while nobody changes the index.
@@ -450,23 +384,32 @@ pub const OrderedIndex = struct {
     }
 };
 
-/// Writes a node that is not linked.
+/// Marks the link of what is to be taken out of its list: it does not change any more.
+pub fn mark(link: *Shm(u64)) void {
+    while (true) {
+        const word = link.load(.acquire);
+        var marked = Link.from(word);
+        if (marked.marked) return;
+        marked.marked = true;
+        if (link.cas(word, marked.bits(), .acq_rel, .acquire) == null) return;
+    }
+}
+
+/// Writes a node that is not linked. `generation` is that of its memory.
 pub fn initNode(
     node: *Node,
     root: *const Root,
-    height: u32,
+    generation: u32,
     key: *const index_key.Key,
     row: RelPtr,
 ) void {
-    node.state.store((State{ .phase = .live, .building = true }).bits(), .release);
+    // Before all else: hints for what stood here must not fit any more.
+    node.generation.store(generation, .release);
+    node.state.store((State{ .phase = .live }).bits(), .release);
+    node.prefix = root.keys.prefixOf(key.slice());
     node.row = row;
-    node.prefix = index_key.prefixOf(key.slice());
     node.columns_size = key.columns_size;
     node.key_size = key.size;
-    node.height = @intCast(height);
-    node.table = root.table;
-    node.index = root.index;
-    node.reserved = 0;
     const bytes: [*]u8 = @ptrCast(node);
-    sync.copyIn(bytes + @sizeOf(Node) + height * 8, &key.bytes, key.size);
+    sync.copyIn(bytes + @sizeOf(Node), &key.bytes, key.size);
 }

@@ -25,6 +25,8 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const index_entry = @import("index_entry.zig");
+const index_guide_block = @import("index_guide_block.zig");
+const index_guide_change = @import("index_guide_change.zig");
 const ordered_index = @import("ordered_index.zig");
 const table_indexes = @import("table_indexes.zig");
 const settlement = @import("settlement.zig");
@@ -58,6 +60,7 @@ pub fn recoverSlot(region: *const Region, slot_index: u32) void {
     const log = slot_log.Log.attach(region, slot);
     // First, because what follows changes indexes in the name of the slot.
     finishIndexChange(region, slot);
+    dropGuideBlock(region, slot);
     endTransaction(region, slot_index, &log);
     finishRemovals(region, slot_index, &log);
     sweepChunks(region, slot_index, &log);
@@ -139,7 +142,7 @@ fn isStamped(region: *const Region, slot: u32, sequence: u64, log: *const slot_l
             .insert, .update, .delete => {},
             .nop, .node_new, .index => continue,
             // Killed while it was rolled back.
-            .node_retire, .version_retire, .index_retire => return false,
+            .node_retire, .version_retire, .index_retire, .guide_retire => return false,
         }
         const xmin = versionAt(region, entry.block).xmin.load(.acquire);
         return xmin != reference and xmin != Xmin.aborted;
@@ -152,9 +155,16 @@ fn finishRemovals(region: *const Region, slot: u32, log: *const slot_log.Log) vo
     var walk = log.backward();
     while (walk.next()) |entry| {
         if (entry.ts.load(.acquire) != slot_log.ts_unfinished) continue;
-        if (entry.kind == .index or entry.kind == .index_retire) {
-            finishIndexRemoval(region, slot, entry);
-            continue;
+        switch (entry.kind) {
+            .index, .index_retire => {
+                finishIndexRemoval(region, slot, entry);
+                continue;
+            },
+            .guide_retire => {
+                finishGuideRemoval(region, slot, entry);
+                continue;
+            },
+            else => {},
         }
         // Whether the head was swapped decides. If it was not, the tombstone's own entry still
         // stands in the log, behind this one, and will try again.
@@ -176,11 +186,41 @@ fn finishIndexRemoval(region: *const Region, slot: u32, entry: *slot_log.Entry) 
     const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
     if (root != 0 and slabs.holds(region, entry.block, entry.generation)) {
         const entries: index_entry.Entries = .{ .region = region, .root = root, .slot = slot };
+        entry.old = 0;
         entry.kind = .index_retire;
-        return entries.removeUnneeded(entry);
+        return index_entry.Entries.noteEmpty(region, entry, entries.removeUnneeded(entry));
     }
     entry.kind = .nop;
     entry.ts.store(1, .release);
+}
+
+/// Goes on with taking a block out of a guide, if the dead slot has claimed it.
+fn finishGuideRemoval(region: *const Region, slot: u32, entry: *slot_log.Entry) void {
+    if (slabs.holds(region, entry.block, entry.generation)) {
+        const block = index_guide_block.blockAt(region, entry.block);
+        if (block.claim.load(.acquire) == slot + 1) {
+            const index: ordered_index.OrderedIndex = .at(region, block.root);
+            const empty = index_guide_change.finishTakeOut(index.guide(), slot, entry);
+            return index_entry.Entries.noteEmpty(region, entry, empty);
+        }
+    }
+    entry.kind = .nop;
+    entry.ts.store(1, .release);
+}
+
+/// Frees the block of a guide that the dead slot took, if it did not come into its level.
+fn dropGuideBlock(region: *const Region, slot: *region_module.Slot) void {
+    const granule = slot.guide_block.load(.acquire);
+    if (granule == 0) return;
+    const state = slabs.stateOf(region, granule).load(.acquire);
+    if (slabs.State.isUsed(state)) {
+        const block = index_guide_block.blockAt(region, granule);
+        const index: ordered_index.OrderedIndex = .at(region, block.root);
+        if (block.claim.load(.acquire) == 0 and !index.guide().has(granule)) {
+            slabs.free(region, granule, slabs.State.generation(state));
+        }
+    }
+    slot.guide_block.store(0, .release);
 }
 
 /// Frees the slot's chunks that were taken and never came into the chain, or were dropped from it

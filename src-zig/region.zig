@@ -266,7 +266,8 @@ pub const Slot = extern struct {
     waits: Shm(u64),
     /// Root of the index whose number of groups the owner is about to change, or 0.
     index_change: Shm(u32),
-    reserved: u32,
+    /// A block of a guide that the owner has taken and perhaps not linked yet, or 0.
+    guide_block: Shm(u32),
     padding_b: [limits.line_pair - 80]u8,
 
     comptime {
@@ -353,14 +354,15 @@ pub const layout_hash: u64 = blk: {
     const version = @import("version.zig");
     const slot_log = @import("slot_log.zig");
     const ordered_index = @import("ordered_index.zig");
+    const index_guide_block = @import("index_guide_block.zig");
     const index_key = @import("index_key.zig");
     var hash: u64 = 0xcbf29ce484222325;
     for (.{
-        Header,             Offsets,          Control,              SharedLine,
-        LeaderLine,         MemoryLine,       LogLine,              CatalogueLine,
-        Process,            Slot,             SlabMeta,             version.Version,
-        version.NodeHeader, slot_log.Entry,   slot_log.ChunkHeader, ordered_index.Node,
-        ordered_index.Root, index_key.Layout,
+        Header,             Offsets,          Control,                 SharedLine,
+        LeaderLine,         MemoryLine,       LogLine,                 CatalogueLine,
+        Process,            Slot,             SlabMeta,                version.Version,
+        version.NodeHeader, slot_log.Entry,   slot_log.ChunkHeader,    ordered_index.Node,
+        ordered_index.Root, index_key.Layout, index_guide_block.Block,
     }) |T| {
         hash = mixText(hash, @typeName(T));
         for (std.meta.fields(T)) |field| {

@@ -88,7 +88,7 @@ pub fn settle(
             .index => if (entry.old == 0) {
                 entry.kind = .nop;
             },
-            .node_retire, .version_retire, .index_retire => unreachable,
+            .node_retire, .version_retire, .index_retire, .guide_retire => unreachable,
         }
         entry.ts.store(position, .release);
     }
@@ -159,7 +159,8 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
                 var older = running.walk;
                 unlinkInsert(region, slot, entry, older.next().?);
             },
-            .nop, .node_new, .node_retire, .version_retire, .index, .index_retire => {},
+            .nop, .node_new, .index => {},
+            .node_retire, .version_retire, .index_retire, .guide_retire => {},
         }
     }
     undoIndexes(region, slot, extent);
@@ -186,7 +187,8 @@ pub fn rollback(region: *const Region, slot: u32, extent: Extent) void {
                 entry.old = 0;
                 entry.kind = .node_retire;
             },
-            .nop, .node_retire, .version_retire, .index, .index_retire => {},
+            .nop, .index => {},
+            .node_retire, .version_retire, .index_retire, .guide_retire => {},
         }
         entry.ts.store(ts, .release);
     }
@@ -215,7 +217,8 @@ fn undoIndexes(region: *const Region, slot: u32, extent: Extent) void {
                 };
                 entries.undo(entry, at);
             },
-            .nop, .node_new, .node_retire, .version_retire, .index_retire => {},
+            .nop, .node_new => {},
+            .node_retire, .version_retire, .index_retire, .guide_retire => {},
         }
     }
 }

@@ -39,6 +39,8 @@ pub const Class = enum(u8) {
     index_node = 5,
     /// Roots of ordered indexes; see `table_indexes.zig`.
     index_root = 6,
+    /// Blocks of hints for ordered indexes; see `index_guide.zig`.
+    index_guide = 7,
     _,
 };
 
@@ -176,12 +178,13 @@ pub fn free(region: *const Region, granule: u32, generation: u32) void {
 
 /// Tells the simulator that nobody may look at the block any more. A scan may look at a node's head
 /// whenever it likes, the head of a free node is dead; and at `xmin` and `xmax` of a version: those
-/// of a free one say that no snapshot sees it.
+/// of a free one say that no snapshot sees it. And whoever follows a hint looks at the link and the
+/// generation of what stands there.
 fn poison(region: *const Region, granule: u32) void {
     const kind = SlabKind.from(region.slab_metas[region.slabOf(granule)].kind.raw);
     const kept: usize = switch (kind.class) {
         .node => @sizeOf(u64),
-        .version => 2 * @sizeOf(u64),
+        .version, .index_node, .index_guide => 2 * @sizeOf(u64),
         else => 0,
     };
     const size = size_classes[kind.size].granules * limits.granule_size;

@@ -52,6 +52,10 @@ pub const Kind = enum(u16) {
     /// `block` is an index node that is dead, or may become so (ts unfinished); `old_generation` is
     /// the number of the index. Done means that `block` is freed.
     index_retire = 8,
+    /// `block` is a block of the guide of an index (`index_guide.zig`) that is taken out, or may be
+    /// so (ts unfinished); `old_generation` is the number of the index. Done means that `block` is
+    /// freed.
+    guide_retire = 9,
 };
 
 /// The entry belongs to the running transaction.

@@ -311,6 +311,7 @@ pub const Mutation = enum {
     untagged_dying,
     index_first,
     no_recheck,
+    trusted_hint,
     moving_snapshot,
     dirty_read,
     gate_without_wait,

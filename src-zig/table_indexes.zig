@@ -173,7 +173,7 @@ pub fn add(
     root.index = count;
     root.flags = if (declaration.unique) Root.flag_unique else 0;
     root.keys = declaration.keys;
-    for (&root.links) |*level| level.store(0, .monotonic);
+    for (&root.heads) |*head| head.store(0, .monotonic);
     // Release: pairs with the acquire in `refresh`.
     link.store(granule, .release);
     return granule;

@@ -19,11 +19,14 @@ const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
 const index_entry = @import("index_entry.zig");
+const index_guide_block = @import("index_guide_block.zig");
+const index_guide_change = @import("index_guide_change.zig");
 const table_indexes = @import("table_indexes.zig");
 const session_module = @import("session.zig");
 const Region = region_module.Region;
 const Session = session_module.Session;
 const Head = version_module.Head;
+const OrderedIndex = @import("ordered_index.zig").OrderedIndex;
 const Position = version_module.Position;
 const Entry = slot_log.Entry;
 const versionAt = version_module.versionAt;
@@ -144,7 +147,10 @@ pub fn drain(session: *Session, count: u32) u32 {
             .nop, .insert, .node_new => {},
             .update => slabs.free(region, entry.old, entry.old_generation),
             .index => if (!removeOldEntry(session, entry)) break,
-            .index_retire => slabs.free(region, entry.block, entry.generation),
+            .index_retire, .guide_retire => {
+                if (entry.old != 0 and !removeEmptyBlock(session, entry)) break;
+                slabs.free(region, entry.block, entry.generation);
+            },
             .delete => {
                 // Room for the entry of a node removal, without allocating: the chunk that the
                 // tail leaves pays for the one that the head opens.
@@ -204,7 +210,29 @@ fn removeOldEntry(session: *Session, entry: *Entry) bool {
         .row = entry.row,
         .ts = .init(slot_log.ts_unfinished),
     });
-    entries.removeUnneeded(removal);
+    const empty = entries.removeUnneeded(removal);
+    if (empty != 0) {
+        const index: OrderedIndex = .at(region, root);
+        index_guide_change.reclaim(index.guide(), session, empty);
+    }
+    return true;
+}
+
+/// Takes a block of an index's guide out that an entry's removal has left empty. False if that has
+/// to wait.
+fn removeEmptyBlock(session: *Session, entry: *const Entry) bool {
+    const region = session.region;
+    const gate = region.control.shared.gate.load(.acquire);
+    if (gate != 0 and gate >> 48 != session.slot_index + 1) return false;
+    const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
+    const reference: index_guide_block.Reference = .{
+        .granule = entry.old,
+        .generation = entry.row,
+    };
+    // Without the log entry it would be empty for ever; without the test another block.
+    if (root == 0 or !reference.isLinked(region)) return true;
+    const index: OrderedIndex = .at(region, root);
+    index_guide_change.reclaim(index.guide(), session, entry.old);
     return true;
 }
 

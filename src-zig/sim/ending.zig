@@ -10,6 +10,7 @@ const actions = @import("actions.zig");
 const fixture = @import("fixture.zig");
 const history = @import("history.zig");
 const scheduler = sync.scheduler;
+const index_guide = engine.index_guide_block;
 const limits = engine.limits;
 const ordered_index = engine.ordered_index;
 const OrderedIndex = ordered_index.OrderedIndex;
@@ -172,7 +173,7 @@ fn checkIndexes(final: history.State) void {
         entries += 1;
         const node = ordered_index.nodeAt(&fixture.region, at);
         const state: ordered_index.State = .from(node.state.raw);
-        if (state.phase != .live or state.building) scheduler.fail("an entry is not live", .{});
+        if (state.phase != .live) scheduler.fail("an entry is not live", .{});
         const visible = reader.visible(&fixture.region, node.row, .latest);
         if (visible == 0) scheduler.fail("an entry has no row", .{});
         var key: engine.index_key.Key = undefined;
@@ -186,19 +187,27 @@ fn checkIndexes(final: history.State) void {
     if (counted != groups) {
         scheduler.fail("{d} distinct keys are counted as {d}", .{ groups, counted });
     }
-    for (1..ordered_index.height_max) |level| checkLevel(ordered, level);
+    for (1..index_guide.level_count) |level| checkLevel(ordered.root, level);
 }
 
-/// A level is a part of the one below, in the same order.
-fn checkLevel(ordered: OrderedIndex, level: usize) void {
-    var above: version_module.Link = .from(ordered.root.links[level].raw);
-    var below = ordered.following(0);
-    while (above.node != 0) {
-        if (above.marked) scheduler.fail("a marked link is left on level {d}", .{level});
-        while (below != 0 and below != above.node) below = ordered.following(below);
-        if (below == 0) scheduler.fail("level {d} has an entry that level 0 has not", .{level});
-        const node = ordered_index.nodeAt(&fixture.region, above.node);
-        above = .from(node.links()[level].raw);
+/// No block that was taken out is left in its level, and none is locked for ever: the dead leave
+/// locks, which others take away.
+fn checkLevel(root: *const ordered_index.Root, level: usize) void {
+    var link: version_module.Link = .from(root.heads[level].raw);
+    var before: ?*const index_guide.Block = null;
+    while (link.node != 0) {
+        if (link.marked) scheduler.fail("a marked link is left on level {d}", .{level});
+        const block = index_guide.blockAt(&fixture.region, link.node);
+        if (block.level != level) scheduler.fail("a block is on a wrong level", .{});
+        if (block.claim.raw != 0) scheduler.fail("a block is claimed and not taken out", .{});
+        if ((block.low_size == 0) != (before == null)) {
+            scheduler.fail("level {d} does not begin with the empty key", .{level});
+        }
+        if (before) |left| {
+            if (left.low_prefix > block.low_prefix) scheduler.fail("blocks out of order", .{});
+        }
+        before = block;
+        link = .from(block.link.raw);
     }
 }
 
@@ -235,6 +244,14 @@ fn isReachable(granule: u32) bool {
         const ordered: OrderedIndex = .at(&fixture.region, first);
         var at = ordered.following(0);
         while (at != 0) : (at = ordered.following(at)) if (at == granule) return true;
+        for (ordered.root.heads[1..]) |head| {
+            at = version_module.Link.from(head.raw).node;
+            while (at != 0) {
+                if (at == granule) return true;
+                const block = index_guide.blockAt(&fixture.region, at);
+                at = version_module.Link.from(block.link.raw).node;
+            }
+        }
     }
     for (fixture.region.slots) |*slot| {
         var chunk = engine.slot_log.Tail.from(slot.log_tail.raw).chunk;

@@ -122,11 +122,15 @@ pub fn addIndex(kind: Index, phase: engine.ordered_index.Root.Phase) void {
     engine.table_indexes.announce(&region);
 }
 
-/// Sets all but one free block of each of a session's pools of rows aside. The others come back
-/// when the pool is empty and finds its slabs' free blocks again, with the ones freed meanwhile.
+/// Sets all but one free block of each of a session's pools of rows and entries aside. The others
+/// come back when the pool is empty and finds its slabs' free blocks again, with the ones freed
+/// meanwhile.
 fn leaveFew(session: *Session) void {
     for (session.allocator.pools.items) |pool| {
-        if (pool.kind.class != .version and pool.kind.class != .node) continue;
+        switch (pool.kind.class) {
+            .version, .node, .index_node, .index_guide => {},
+            else => continue,
+        }
         while (pool.free_count > 1) _ = pool.take(&session.allocator) catch unreachable;
     }
 }
