@@ -16,6 +16,7 @@ import {
   LocalActor,
   openBy,
   RemoteActor,
+  type Step,
 } from "./support/actors.ts";
 import { type Scenario, scenarios } from "./support/isolation_scenarios.ts";
 import { mutatedLibrary } from "./support/mutated_library.ts";
@@ -36,12 +37,27 @@ async function play(
   const second = actors[0] === actors[1]
     ? first
     : await openBy(actors[1], store.directory, store.options, table);
-  await scenario.play(first, second);
-  const step = { call: "verify", args: [], transaction: "", table: "" };
-  const reply = await actors[0].run(step);
-  assert.ok("value" in reply, JSON.stringify(reply));
-  const { ok, leaks, problems } = reply.value as { ok: boolean; leaks: number; problems: string[] };
-  assert.deepEqual({ ok, leaks, problems }, { ok: true, leaks: 0, problems: [] });
+  try {
+    await scenario.play(first, second);
+    const reply = await actors[0].run(onDatabase("verify"));
+    assert.ok("value" in reply, JSON.stringify(reply));
+    const { ok, leaks, problems } = reply.value as Verdict;
+    assert.deepEqual({ ok, leaks, problems }, { ok: true, leaks: 0, problems: [] });
+  } finally {
+    // Before the files go: a database whose files are gone cannot be closed in order.
+    for (const actor of actors) await actor.run(onDatabase("close"));
+  }
+}
+
+interface Verdict {
+  ok: boolean;
+  leaks: number;
+  problems: string[];
+}
+
+/** A step that concerns no table. */
+function onDatabase(call: "verify" | "close"): Step {
+  return { call, args: [], transaction: "", table: "" };
 }
 
 for (const table of tables) {

@@ -75,6 +75,7 @@ export class Stepper implements Disposable {
 
   #run({ call, args, transaction: name, table }: Step): unknown {
     if (call === "open") return this.#open(args[0] as string, args[1] as OpenOptions);
+    if (call === "close") return this[Symbol.dispose]();
     const db = this.#db;
     if (db === undefined) throw new Error("The actor has opened no database");
     if (call === "verify") return db.verify();
