@@ -171,6 +171,7 @@ pub const Durability = struct {
         self.settleStamps(position);
         self.sync_mutex.lock();
         _ = self.syncLocked();
+        self.markIfIdle();
     }
 
     /// Waits until everything up to `position` is on the disk. False after `timeout_ns`.
@@ -426,8 +427,17 @@ pub const Durability = struct {
         if (ring.stampedPosition(self.region) > durablePosition(self.region)) {
             self.sync_mutex.lock();
             _ = self.syncLocked();
-        }
+        } else self.markIfIdle();
         self.prepareSpare();
+    }
+
+    /// Leaves a mark behind what was synced last, if nothing follows it.
+    pub fn markIfIdle(self: *Durability) void {
+        self.mutex.lock();
+        defer self.mutex.unlock();
+        if (self.is_over or self.blocked) return;
+        const keeper = &(self.keeper orelse return);
+        keeper.markIfIdle() catch |err| self.failLocked(err);
     }
 
     /// Makes the next segment ahead of its time, so that nobody waits for it, and so that a full

@@ -9,6 +9,7 @@ const durability = @import("durability.zig");
 const file_layer_memory = @import("file_layer_memory.zig");
 const log_reader = @import("log_reader.zig");
 const log_row = @import("log_row.zig");
+const log_segment = @import("log_segment.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
 const row_module = @import("row.zig");
@@ -234,6 +235,48 @@ test "Durability: others ask the leader, and a wait ends with its time" {
     try m.put(2, 20);
     try m.processes[1].flush();
     try m.expectPrefix(&m.disk, m.next());
+}
+
+test "Durability: when the log is idle, damage to what was synced last is not taken for its end" {
+    for ([_]bool{ false, true }) |marked| {
+        var m: Machine = undefined;
+        try m.init();
+        defer m.deinit();
+        const process = &m.processes[0];
+        _ = process.round();
+        try m.put(1, 1);
+        try process.flush();
+        try m.put(2, 2);
+        try process.flush();
+        const end = process.keeper.?.writer.active.end;
+        const syncs = m.disk.calls.get(.sync);
+        const writes = m.disk.calls.get(.write);
+        // Once, and nobody waits for it.
+        process.markIfIdle();
+        process.markIfIdle();
+        try testing.expectEqual(syncs, m.disk.calls.get(.sync));
+        try testing.expectEqual(writes + 1, m.disk.calls.get(.write));
+        try testing.expect(process.keeper.?.writer.active.end > end);
+
+        const disk = &m.disk;
+        const place = process.keeper.?.writer.last_place;
+        const name = log_segment.Name.of(place.number);
+        if (!marked) @memset(disk.contents(name.slice()).?[end..], 0);
+        disk.flipBit(name.slice(), 8 * place.offset + 300);
+        var log: log_reader.LogReader = try .open(testing.allocator, disk.files(), .{
+            .store_uuid = @splat(7),
+        });
+        defer log.close();
+        try testing.expectEqual(marked, log.verdict == .damaged);
+        if (marked) try testing.expectEqual(m.next(), log.verdict.damaged.last);
+        try testing.expectEqual(m.next() - 1, log.last_position);
+        disk.flipBit(name.slice(), 8 * place.offset + 300);
+        // What follows stands behind the mark.
+        if (!marked) continue;
+        try m.put(3, 3);
+        try process.flush();
+        try m.expectPrefix(disk, m.next());
+    }
 }
 
 /// Commits and syncs until the disk refuses, which stands for a kill inside of that call.

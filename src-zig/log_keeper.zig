@@ -213,6 +213,18 @@ pub const Keeper = struct {
         _ = log.durable_logged.fetchMax(done.target.position, .release);
         _ = log.syncs.fetchAdd(1, .monotonic);
     }
+
+    /// Leaves a mark behind what was synced, unless more is about to be written: then rot in the
+    /// last batch that somebody relies on is told from a torn tail.
+    pub fn markIfIdle(self: *Keeper) Error!void {
+        if (self.leader.durablePosition() < self.leader.drainedPosition()) return;
+        if (!self.leader.holds()) return;
+        self.writer.tellDurable() catch |err| switch (err) {
+            // Nobody waits for a mark.
+            error.NoSpace, error.OutOfMemory => {},
+            else => return err,
+        };
+    }
 };
 
 /// What the predecessor has written and perhaps not synced.

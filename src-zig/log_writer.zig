@@ -124,6 +124,8 @@ pub const LogWriter = struct {
     last_logged: u64,
     last_place: segment.Place = .{},
     durable: u64,
+    /// The largest `durable` that a frame or a header carries.
+    durable_told: u64,
     failed: bool = false,
     /// The header of a segment that still lacks it.
     unpublished: ?segment.Header = null,
@@ -156,6 +158,7 @@ pub const LogWriter = struct {
             .active = undefined,
             .last_logged = options.previous_position,
             .durable = options.previous_position,
+            .durable_told = options.previous_position,
         };
         errdefer spare.discard(files);
         errdefer writer.buffer.deinit(gpa);
@@ -357,6 +360,16 @@ pub const LogWriter = struct {
         writer.durable = @max(writer.durable, position);
     }
 
+    /// Appends a mark if nothing says yet that what was synced last is on the disk. It goes into
+    /// the block behind the synced ones, and nobody syncs it: it is evidence against rot, and a
+    /// power cut that takes it takes nothing that was promised.
+    pub fn tellDurable(writer: *LogWriter) Error!void {
+        assert(writer.open == null);
+        if (writer.durable <= writer.durable_told) return;
+        try writer.note(.mark, "");
+        try writer.flush();
+    }
+
     /// The spare that should be made now, or null if there is one.
     pub fn spareOrder(writer: *const LogWriter) ?SpareOrder {
         if (writer.spare != null) return null;
@@ -448,6 +461,7 @@ pub const LogWriter = struct {
         @memcpy(frame[0..log_frame.header_size], std.mem.asBytes(&header));
         log_frame.finish(frame, writer.active.seed);
         writer.active.sequence +%= 1;
+        writer.durable_told = writer.durable;
     }
 
     /// Ends the active segment and goes on in the spare, with the open frame of `frame_size` bytes.

@@ -331,9 +331,9 @@ describe("a log that is damaged in its middle", () => {
     store.reboot();
     const file = logFile(store);
     const bytes = readFileSync(file);
-    const end = bytes.findLastIndex((byte) => byte !== 0);
-    // In the middle of the frames, which begin behind the first block.
-    const at = 4096 + Math.floor((end - 4096) / 2);
+    // In the middle of the frames, which begin behind the first block and have zeros between them.
+    const used = Array.from(bytes.keys()).filter((at) => at >= 4096 && bytes[at] !== 0);
+    const at = used[used.length >> 1] ?? 0;
     bytes[at] = (bytes[at] ?? 0) ^ 0xff;
     writeFileSync(file, bytes);
     const damaged = { code: "corrupt", message: /positions \d+ to \d+/ };
