@@ -181,6 +181,7 @@ test {
         _ = @import("process_mutex.zig");
         _ = @import("query_calls.zig");
         _ = @import("recovery_test.zig");
+        _ = @import("power_cut_fuzz.zig");
         _ = @import("bench_recovery.zig");
         _ = @import("region_file.zig");
         _ = @import("removal.zig");

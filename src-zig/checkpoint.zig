@@ -119,6 +119,12 @@ pub fn run(
         .started_ns = sync.nowNs(),
         .total = totalRows(region, catalogue_image.tableCount(image).?),
     };
+    const log = &region.control.log;
+    log.checkpoint_rows_expected.store(scan.total, .monotonic);
+    defer {
+        log.checkpoint_rows_expected.store(0, .monotonic);
+        log.checkpoint_rows.store(0, .monotonic);
+    }
     const end, const logged = scan.all(catalogue, image) catch |err| {
         writer.abandon();
         return err;
@@ -192,6 +198,8 @@ const Scan = struct {
     /// Writes what is complete, and waits if that was too fast.
     fn flush(scan: *Scan) Error!void {
         scan.bytes += scan.writer.flush() catch |err| return statusOf(err);
+        const log = &scan.session.region.control.log;
+        log.checkpoint_rows.store(scan.writer.rows, .monotonic);
         if (scan.options.progress) |progress| {
             progress.report(progress.context, scan.writer.rows, scan.total);
         }

@@ -11,6 +11,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const log_leader = @import("log_leader.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
@@ -86,7 +87,7 @@ pub const Checkpointer = struct {
     }
 
     fn leads(self: *const Checkpointer, region: *const Region) bool {
-        const process: u8 = @truncate(region.control.log.leader.load(.acquire) >> 24);
-        return process == self.store.participant.index + 1;
+        const word: log_leader.Word = .from(region.control.log.leader.load(.acquire));
+        return word.process == self.store.participant.index + 1;
     }
 };

@@ -27,6 +27,7 @@ const fuzzers = [_]Fuzzer{
     .of("log", 200, @import("log_fuzz.zig")),
     .of("log_row", 20_000, @import("log_row_fuzz.zig")),
     .of("plan", 1_000, @import("plan_fuzz.zig")),
+    .of("power_cut", 10, @import("power_cut_fuzz.zig")),
     .of("query", 500, @import("query_fuzz.zig")),
     .of("recovery", 12, @import("recovery_fuzz.zig")),
     .of("row", 5_000, @import("row_fuzz.zig")),

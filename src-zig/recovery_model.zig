@@ -37,7 +37,7 @@ const testing = std.testing;
 pub const uuid: [16]u8 = @splat(0x5a);
 /// Keys of a table are below it.
 pub const id_count = 48;
-const table_count_max = 3;
+pub const table_count_max = 3;
 const write_count_max = 4;
 const text_size_max = 90;
 
@@ -67,7 +67,8 @@ pub const Store = struct {
         store.region.control.memory.committed.store(size, .release);
     }
 
-    fn begin(store: *Store) !void {
+    /// The session of a region that recovery has filled, or that has moved.
+    pub fn begin(store: *Store) !void {
         store.catalogue = .init(&store.region, store.gpa);
         const claim = session_module.processClaim(0, 1);
         store.session = try .open(&store.region, store.gpa, claim);
@@ -194,6 +195,15 @@ pub const Change = struct {
 pub const Model = struct {
     rows: [table_count_max][id_count]?Row = @splat(@splat(null)),
 
+    /// The state as of a position.
+    pub fn at(history: []const Change, position: Position) Model {
+        var model: Model = .{};
+        for (history) |*change| {
+            if (change.position <= position) model.apply(change);
+        }
+        return model;
+    }
+
     fn apply(model: *Model, change: *const Change) void {
         model.rows[change.table][change.id] = change.row;
     }
@@ -261,10 +271,35 @@ pub const Machine = struct {
             9...12 => try machine.sync(),
             else => {},
         }
-        var writes: Writes = .{ .machine = machine };
-        const count = 1 + random.uintLessThan(u32, write_count_max);
-        for (0..count) |_| try writes.add();
-        try writes.commit();
+        var writes: Writes = .{
+            .random = random,
+            .store = &machine.store,
+            .model = &machine.model,
+        };
+        try writes.fill();
+        const position = try writes.commit(machine.gpa, &machine.history);
+        try machine.logWrites(&writes, position);
+    }
+
+    /// Writes the records, in one frame or in several.
+    fn logWrites(machine: *Machine, writes: *const Writes, position: Position) !void {
+        const writer = &machine.log;
+        if (writer.spareOrder()) |order| {
+            writer.giveSpare(try order.make(machine.disk.files()));
+        }
+        try machine.noteCatalogue();
+        var start: usize = 0;
+        while (start < writes.count) {
+            const left = writes.count - start;
+            const taken = if (machine.random.uintLessThan(u8, 8) == 0) 1 else left;
+            writer.begin(if (taken == left) .commit else .part, position);
+            for (start..start + taken) |i| {
+                const out = try writer.room(log_row.sizeMax(writes.list[i].table));
+                writer.advance(writes.encode(i, out));
+            }
+            try writer.finish();
+            start += taken;
+        }
     }
 
     fn declareSome(machine: *Machine) !void {
@@ -322,19 +357,18 @@ pub const Machine = struct {
         return machine.log.last_logged;
     }
 
-    fn interrupt(context: *anyopaque, _: u64, _: u64) void {
+    fn interrupt(context: *anyopaque, done: u64, total: u64) void {
         const machine: *Machine = @ptrCast(@alignCast(context));
+        const words = &machine.store.region.control.log;
+        std.debug.assert(words.checkpoint_rows.raw == done);
+        std.debug.assert(words.checkpoint_rows_expected.raw == total);
         if (machine.disk.fault != null) return;
         for (0..machine.random.uintLessThan(u32, 4)) |_| machine.step() catch unreachable;
     }
 
     /// The state as of a position.
     pub fn modelAt(machine: *const Machine, position: Position) Model {
-        var model: Model = .{};
-        for (machine.history.items) |*change| {
-            if (change.position <= position) model.apply(change);
-        }
-        return model;
+        return .at(machine.history.items, position);
     }
 
     /// Recovers a disk as it is and compares with the history. Returns the position that came out.
@@ -393,25 +427,33 @@ pub const Machine = struct {
 };
 
 /// The rows of one transaction, in private memory until it is committed.
-const Writes = struct {
-    machine: *Machine,
+pub const Writes = struct {
+    random: std.Random,
+    store: *Store,
+    /// The rows as they are, and then as the commit leaves them.
+    model: *Model,
     list: [write_count_max]transaction.Write = undefined,
     changes: [write_count_max]Change = undefined,
     cells: [write_count_max][8]u8 = undefined,
     images: [write_count_max][256]u8 align(8) = undefined,
     count: usize = 0,
 
+    /// Adds random writes, at least one.
+    pub fn fill(writes: *Writes) !void {
+        const count = 1 + writes.random.uintLessThan(u32, write_count_max);
+        for (0..count) |_| try writes.add();
+    }
+
     /// Adds a random write of a row that the transaction has not written yet.
     fn add(writes: *Writes) !void {
-        const machine = writes.machine;
-        const random = machine.random;
-        const tables = try machine.store.catalogue.refresh();
+        const random = writes.random;
+        const tables = try writes.store.catalogue.refresh();
         const table: u8 = @intCast(random.uintLessThan(u32, tables));
         const id = random.uintLessThan(u8, id_count);
         for (writes.changes[0..writes.count]) |*other| {
             if (other.table == table and other.id == id) return;
         }
-        const before = machine.model.rows[table][id];
+        const before = writes.model.rows[table][id];
         const value: Row = .{
             .n = if (random.uintLessThan(u8, 8) == 0) null else random.uintLessThan(u8, 20),
             .s = if (random.boolean()) null else random.uintAtMost(u8, text_size_max),
@@ -433,7 +475,7 @@ const Writes = struct {
         mask: u64,
     ) !void {
         const i = writes.count;
-        const info = try writes.machine.store.table(table);
+        const info = try writes.store.table(table);
         writes.cells[i] = @bitCast(@as(i64, id));
         const image = row orelse Row{ .n = null, .s = null };
         writes.list[i] = .{
@@ -447,41 +489,22 @@ const Writes = struct {
         writes.count += 1;
     }
 
-    fn commit(writes: *Writes) !void {
-        const machine = writes.machine;
+    /// Commits, and writes down what changed. Returns the position.
+    pub fn commit(
+        writes: *Writes,
+        gpa: Allocator,
+        history: *std.ArrayList(Change),
+    ) !Position {
         // Sorted by the call; the changes keep their order.
         var list = writes.list;
-        const outcome = try statement.writeMany(machine.store.session, list[0..writes.count]);
+        const outcome = try statement.writeMany(writes.store.session, list[0..writes.count]);
         try testing.expectEqual(.done, outcome.outcome);
-        const position = outcome.position;
         for (writes.changes[0..writes.count]) |*change| {
-            change.position = position;
-            machine.model.apply(change);
-            try machine.history.append(machine.gpa, change.*);
+            change.position = outcome.position;
+            writes.model.apply(change);
+            try history.append(gpa, change.*);
         }
-        try writes.log(position);
-    }
-
-    /// Writes the records, in one frame or in several.
-    fn log(writes: *Writes, position: Position) !void {
-        const machine = writes.machine;
-        const writer = &machine.log;
-        if (writer.spareOrder()) |order| {
-            writer.giveSpare(try order.make(machine.disk.files()));
-        }
-        try machine.noteCatalogue();
-        var start: usize = 0;
-        while (start < writes.count) {
-            const left = writes.count - start;
-            const taken = if (machine.random.uintLessThan(u8, 8) == 0) 1 else left;
-            writer.begin(if (taken == left) .commit else .part, position);
-            for (start..start + taken) |i| {
-                const out = try writer.room(log_row.sizeMax(writes.list[i].table));
-                writer.advance(writes.encode(i, out));
-            }
-            try writer.finish();
-            start += taken;
-        }
+        return outcome.position;
     }
 
     fn encode(writes: *const Writes, i: usize, out: []u8) usize {

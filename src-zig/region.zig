@@ -193,7 +193,8 @@ pub const LogLine = extern struct {
     checkpoint_newest: Shm(u64),
     checkpoint_older: Shm(u64),
     checkpoints: Shm(u64),
-    /// Rows that the running checkpoint has written, and of how many; 0 while none runs.
+    /// Rows that the running checkpoint or backup has written, and of about how many; 0 while none
+    /// runs. One that was killed leaves them as they are, until the next.
     checkpoint_rows: Shm(u64),
     checkpoint_rows_expected: Shm(u64),
     reserved_b: [limits.line_pair - 104]u8,
