@@ -5,8 +5,10 @@
 //! of their processes, which are asked through the wake word. A resting snapshot that holds memory
 //! back is revoked, the oldest first.
 //!
-//! It is bounded: `rounds_max` rounds of about a millisecond without any progress, and
-//! `reliefs_max` times with some.
+//! Memory that commits set free comes back when the log has them, so the log comes first.
+//!
+//! It is bounded: `log_wait_ns` for a log that does not move, `rounds_max` rounds of about a
+//! millisecond without any progress, and `reliefs_max` times with some.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -16,12 +18,15 @@ const slot_log = @import("slot_log.zig");
 const vacuum = @import("vacuum.zig");
 const waiting = @import("waiting.zig");
 const Region = @import("region.zig").Region;
+const LogState = @import("region.zig").LogState;
 const Session = session_module.Session;
 
 /// Whether the caller holds a pin of its own, which must stay.
 pub const Pinned = enum { pinned, unpinned };
 
 const rounds_max = 50;
+/// Longer than it takes to replace a leader of the log that stands still.
+const log_wait_ns = 3 * std.time.ns_per_s;
 /// Rounds before a snapshot has to go.
 const rounds_before_revocation = 3;
 /// A failed attempt leaves something to free, too: so "something was freed" is not enough.
@@ -47,6 +52,7 @@ pub const Relief = struct {
 fn reclaim(session: *Session, pinned: Pinned) bool {
     const region = session.region;
     const before = Logs.of(region);
+    awaitLog(session, pinned);
     for (0..rounds_max) |round| {
         vacuum.burnPosition(region);
         if (pinned == .unpinned) session.pin();
@@ -69,6 +75,24 @@ fn reclaim(session: *Session, pinned: Pinned) bool {
         sync.sleepNs(std.time.ns_per_ms);
     }
     return false;
+}
+
+/// Waits until the log on disk has what is committed now, if it takes anything.
+fn awaitLog(session: *Session, pinned: Pinned) void {
+    const region = session.region;
+    if (!ring.isLogged(region)) return;
+    if (pinned == .unpinned) session.pin();
+    _ = ring.advance(region, ring.cellCount(region));
+    if (pinned == .unpinned) session.unpin();
+    const target = ring.stampedPosition(region);
+    const started = sync.nowNs();
+    while (ring.drainedPosition(region) < target) {
+        const state = region.control.shared.log_state.load(.acquire);
+        if (state != @intFromEnum(LogState.working)) return;
+        if (sync.nowNs() -% started >= log_wait_ns) return;
+        waiting.pushLog(region);
+        if (ring.drainedPosition(region) < target) sync.sleepNs(std.time.ns_per_ms / 4);
+    }
 }
 
 /// All logs together.
