@@ -7,10 +7,13 @@
 //!
 //! Memory that commits set free comes back when the log has them, so the log comes first.
 //!
-//! It is bounded: `log_wait_ns` for a log that does not move, `rounds_max` rounds of about a
+//! It is bounded: `log_wait_ns` for a log that does not move; `pin_wait_ns` for a pin that holds
+//! memory back and is in the middle of an operation, and for others to drain what it has held back,
+//! so that a process which was stopped for a moment costs the others time and no error; otherwise `rounds_max` rounds of about a
 //! millisecond without any progress, and `reliefs_max` times with some.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const sync = @import("sync");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
@@ -27,6 +30,9 @@ pub const Pinned = enum { pinned, unpinned };
 const rounds_max = 50;
 /// Longer than it takes to replace a leader of the log that stands still.
 const log_wait_ns = 3 * std.time.ns_per_s;
+/// Entries in all logs, too many to be what failed attempts have left.
+const waiting_much = 1000;
+const pin_wait_ns = if (builtin.is_test) 100 * std.time.ns_per_ms else 2 * std.time.ns_per_s;
 /// Rounds before a snapshot has to go.
 const rounds_before_revocation = 3;
 /// A failed attempt leaves something to free, too: so "something was freed" is not enough.
@@ -37,45 +43,72 @@ pub const Relief = struct {
     session: *Session,
     pinned: Pinned,
     left: u32 = reliefs_max,
+    /// When the first attempt failed, by the clock of `sync.nowNs`; 0 before.
+    started_ns: u64 = 0,
 
     /// Returns if the attempt that failed with `err` is worth repeating, and fails with it
     /// otherwise: it has another reason than a full region, or nothing could be freed.
     pub fn after(relief: *Relief, err: anytype) @TypeOf(err)!void {
-        if (err != error.RegionFull or relief.left == 0) return err;
-        relief.left -= 1;
-        if (!reclaim(relief.session, relief.pinned)) return err;
+        if (err != error.RegionFull) return err;
+        if (relief.started_ns == 0) relief.started_ns = sync.nowNs();
+        if (relief.left == 0) {
+            if (!relief.hasHope()) return err;
+            sync.sleepNs(std.time.ns_per_ms);
+        }
+        relief.left -|= 1;
+        if (!relief.reclaim() and !relief.hasHope()) return err;
+    }
+
+    /// Frees what can be freed. False if nothing was, even after waiting for others' pins to move
+    /// on. With a pin of its own, what that holds back stays.
+    fn reclaim(relief: *const Relief) bool {
+        const session = relief.session;
+        const pinned = relief.pinned;
+        const region = session.region;
+        const before = Logs.of(region);
+        awaitLog(session, pinned);
+        var round: u32 = 0;
+        while (round < rounds_max or relief.isHeldBack()) : (round +|= 1) {
+            vacuum.burnPosition(region);
+            if (pinned == .unpinned) session.pin();
+            var wait: waiting.Wait = .{};
+            if (ring.advance(region, ring.cellCount(region)) == 0) wait.drain(region);
+            if (pinned == .unpinned) session.unpin();
+            vacuum.advanceHorizon(region);
+            if (pinned == .unpinned) session.pin();
+            _ = vacuum.drainResting(session, std.math.maxInt(u32));
+            if (pinned == .unpinned) session.unpin();
+            const claim = session.slot.claim.load(.monotonic);
+            _ = vacuum.drainOrphans(region, session.gpa, claim);
+
+            const now = Logs.of(region);
+            if (now.done != before.done) return true;
+            if (now.waiting == 0) return false;
+            if (round >= rounds_before_revocation and
+                vacuum.revokeOldest(region, session.slot_index)) continue;
+            askOthers(region);
+            sync.sleepNs(std.time.ns_per_ms);
+        }
+        return false;
+    }
+
+    /// True while much more may come back than one failed attempt leaves.
+    fn hasHope(relief: *const Relief) bool {
+        if (relief.isHeldBack()) return true;
+        if (sync.nowNs() -% relief.started_ns >= pin_wait_ns) return false;
+        return Logs.of(relief.session.region).waiting >= waiting_much;
+    }
+
+    /// True while somebody else's pin is older than what could be freed, and not for too long yet.
+    fn isHeldBack(relief: *const Relief) bool {
+        const session = relief.session;
+        const region = session.region;
+        const horizon = region.control.shared.horizon.load(.acquire);
+        if (horizon +| 1 >= ring.drainedPosition(region)) return false;
+        if (relief.pinned == .pinned and session.epoch <= horizon) return false;
+        return sync.nowNs() -% relief.started_ns < pin_wait_ns;
     }
 };
-
-/// Frees what can be freed. False if nothing was, even after waiting for others' pins to move on.
-/// With a pin of its own, what that holds back stays.
-fn reclaim(session: *Session, pinned: Pinned) bool {
-    const region = session.region;
-    const before = Logs.of(region);
-    awaitLog(session, pinned);
-    for (0..rounds_max) |round| {
-        vacuum.burnPosition(region);
-        if (pinned == .unpinned) session.pin();
-        var wait: waiting.Wait = .{};
-        if (ring.advance(region, ring.cellCount(region)) == 0) wait.drain(region);
-        if (pinned == .unpinned) session.unpin();
-        vacuum.advanceHorizon(region);
-        if (pinned == .unpinned) session.pin();
-        _ = vacuum.drainResting(session, std.math.maxInt(u32));
-        if (pinned == .unpinned) session.unpin();
-        const claim = session.slot.claim.load(.monotonic);
-        _ = vacuum.drainOrphans(region, session.gpa, claim);
-
-        const now = Logs.of(region);
-        if (now.done != before.done) return true;
-        if (now.waiting == 0) return false;
-        if (round >= rounds_before_revocation and
-            vacuum.revokeOldest(region, session.slot_index)) continue;
-        askOthers(region);
-        sync.sleepNs(std.time.ns_per_ms);
-    }
-    return false;
-}
 
 /// Waits until the log on disk has what is committed now, if it takes anything.
 fn awaitLog(session: *Session, pinned: Pinned) void {
