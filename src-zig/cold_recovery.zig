@@ -478,12 +478,13 @@ const Filling = struct {
             const into = buffer[0..snapshot_file.block_size];
             var rows = snapshot.readBlock(number, into) catch |err|
                 return if (err == error.Corrupt) error.Corrupt else error.IoError;
+            var queue: region_loader.Queue = .{ .worker = worker };
             while (try rows.next()) |entry| {
                 if (entry.table >= filling.tables.len) return error.Corrupt;
                 const table = filling.tables[entry.table] orelse return error.Corrupt;
-                const key = try region_loader.keyOf(table, entry.row);
-                try worker.insert(table, key, entry.position, entry.row);
+                try queue.insert(table, entry.position, entry.row);
             }
+            try queue.finish();
             const loaded = filling.rows_loaded.fetchAdd(rows.count, .monotonic) + rows.count;
             if (worker.index == 0) filling.report(.load, loaded, snapshot.footer.rows);
         }

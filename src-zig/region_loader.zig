@@ -363,3 +363,50 @@ pub const Worker = struct {
         slabs.free(worker.region, granule, slabs.generationOf(worker.region, granule));
     }
 };
+
+/// Rows that wait for the buckets of their keys, and for the nodes there, to come from memory while
+/// the rows before them are inserted: in a large map each of both is a cache miss. Rows must stay
+/// where they are until they are inserted.
+pub const Queue = struct {
+    worker: *Worker,
+    waiting: [distance]Entry = undefined,
+    count: usize = 0,
+
+    const distance = 16;
+    const Entry = struct {
+        table: *const TableInfo,
+        key: pk_map.Key,
+        position: Position,
+        row: RowRef,
+    };
+
+    /// As `Worker.insert`, a few calls later.
+    pub fn insert(
+        queue: *Queue,
+        table: *const TableInfo,
+        position: Position,
+        row: RowRef,
+    ) Error!void {
+        const key = try keyOf(table, row);
+        const region = queue.worker.region;
+        pk_map.Ahead.bucket(region, key);
+        if (queue.count >= distance / 2) {
+            const before = &queue.waiting[(queue.count - distance / 2) % distance];
+            pk_map.Ahead.node(region, before.key);
+        }
+        const place = &queue.waiting[queue.count % distance];
+        if (queue.count >= distance) try queue.settle(place);
+        place.* = .{ .table = table, .key = key, .position = position, .row = row };
+        queue.count += 1;
+    }
+
+    /// Inserts those that still wait.
+    pub fn finish(queue: *Queue) Error!void {
+        for (0..@min(queue.count, distance)) |i| try queue.settle(&queue.waiting[i]);
+        queue.count = 0;
+    }
+
+    fn settle(queue: *Queue, entry: *const Entry) Error!void {
+        try queue.worker.insert(entry.table, entry.key, entry.position, entry.row);
+    }
+};
