@@ -6,6 +6,7 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  rmSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -26,12 +27,11 @@ import { libraryPath } from "../lib/library.ts";
 import { Child, type RuntimeName, runtimes } from "./support/children.ts";
 import { Store } from "./support/store.ts";
 import { Everything, Presence } from "./support/tables.ts";
+import { until } from "./support/verify.ts";
 
 /** The codes that no call of this version can give on a healthy machine, and why. */
 const outOfReach: Readonly<Partial<Record<ErrorCode, string>>> = {
   disk_full: "tests/full_disk_test.ts reaches it, where a file system may be mounted",
-  log_failed: "needs a disk that fails",
-  durability_unknown: "needs a disk that fails",
 };
 
 const reached = new Set<ErrorCode>();
@@ -282,6 +282,31 @@ describe("writing", () => {
     const source = "A\tgate\t1\nB\tgate\tmany\nC\tgate\t3\n";
     const error = await table.ingestTsv(source).catch((thrown: unknown) => thrown);
     checkError(error, "bad_line", /line 2\b.*many/s);
+  });
+});
+
+describe("a log whose directory is gone", () => {
+  test("takes no more commits, and does not know what is on disk", async () => {
+    using store = new Store();
+    const options = { size: "64MiB", checkpointIntervalSecs: 0 };
+    const db = store.open({ ...options, tables: [Everything] });
+    const table = db.table(Everything);
+    // The log's thread makes the spare, and looks for commits to sync when that is done.
+    const logFiles = () => readdirSync(store.directory).filter((name) => name.endsWith(".wal"));
+    await until("there is a spare", () => logFiles().length === 2);
+    table.insert({ id: "first" });
+    const { position } = db.stats().log;
+    await until("it is on disk", () => db.stats().log.durable >= position);
+    rmSync(store.directory, { recursive: true });
+    // More than fits into the segment and its spare, 1 and 2 MiB: the next one cannot be made.
+    const note = "n".repeat(500);
+    table.upsertMany(Array.from({ length: 10_000 }, (_, i) => ({ id: `row ${i}`, note })));
+    expectCode("durability_unknown", () => db.flushSync(), /disk/);
+    assert.equal(db.stats().log.state, "failed");
+    // Reading goes on.
+    assert.equal(table.has("first"), true);
+    assert.equal(table.get("row 0")?.note?.length, 500);
+    expectCode("log_failed", () => table.delete("first"), /log/);
   });
 });
 
