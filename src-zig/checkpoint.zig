@@ -62,6 +62,7 @@ pub const Options = struct {
 
     pub const Log = union(enum) {
         /// Nobody commits until the snapshot is done, and the log does not count: C0 = C1, no L1.
+        /// `error.Busy` if somebody did.
         still,
         flush: Flush,
     };
@@ -116,6 +117,7 @@ pub fn run(
         .session = session,
         .writer = &writer,
         .options = &options,
+        .start = start,
         .started_ns = sync.nowNs(),
         .total = totalRows(region, catalogue_image.tableCount(image).?),
     };
@@ -149,6 +151,7 @@ const Scan = struct {
     session: *Session,
     writer: *snapshot_file.Writer,
     options: *const Options,
+    start: Position,
     started_ns: u64,
     bytes: u64 = 0,
     total: u64,
@@ -166,7 +169,7 @@ const Scan = struct {
         }
         const end = region.control.next.word.load(.acquire);
         return switch (scan.options.log) {
-            .still => .{ end, 0 },
+            .still => if (end == scan.start) .{ end, 0 } else error.Busy,
             .flush => |log| .{ end, try log.wait(log.context, end) },
         };
     }

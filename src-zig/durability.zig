@@ -17,7 +17,8 @@
 //!     stays in the ring, and in the rest of the segment. A spare segment is tried again
 //!   * an error: state `failed`. The same, and whoever waits is told that it is unknown what the
 //!     disk has. The leader takes over from itself: it copies what it can read of the files that
-//!     failed into a new one, and goes on if the disk takes that
+//!     failed into a new one, and goes on if the disk takes that. If they cannot be read, or that
+//!     fails again and again, it writes a snapshot of what it has in memory: see `log_repair.zig`
 //!
 //! Invariants:
 //!
@@ -38,6 +39,8 @@ const file_layer = @import("file_layer.zig");
 const log_drain = @import("log_drain.zig");
 const log_keeper = @import("log_keeper.zig");
 const log_leader = @import("log_leader.zig");
+const log_patience = @import("log_patience.zig");
+const log_repair = @import("log_repair.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
@@ -67,13 +70,11 @@ const idle_rounds = 50;
 const flush_interval_ns = 50 * std.time.ns_per_ms;
 /// A wake-up can be lost with the process that owed it: look again after this time.
 const doubt_ns = 20 * std.time.ns_per_ms;
-/// A leader that does not move for this long, with work before it, is replaced. Doubled by each
-/// such replacement, so that a slow disk does not make leaders chase each other.
-pub const stall_ns_min = 2 * std.time.ns_per_s;
-const stall_ns_max = 64 * std.time.ns_per_s;
 const space_retry_ns = 100 * std.time.ns_per_ms;
 const repair_ns_min = 200 * std.time.ns_per_ms;
 const repair_ns_max = 30 * std.time.ns_per_s;
+/// Attempts to copy what is in files that failed before memory is asked instead.
+const copy_attempts_max = 3;
 
 /// Who of the other processes is alive.
 pub const Liveness = struct {
@@ -91,6 +92,8 @@ pub const Options = struct {
     identity: log_leader.Identity,
     liveness: Liveness,
     segment_size: u64 = log_segment.size_first,
+    /// Null: what cannot be copied stays lost to the log.
+    rescue: ?log_repair.Rescue = null,
 };
 
 pub const Durability = struct {
@@ -111,8 +114,10 @@ pub const Durability = struct {
     threads: [2]?std.Thread = @splat(null),
     /// Pins this process while it moves `stamped` for somebody who waits.
     session: ?*Session = null,
-    stall: Stall = .{},
-    retry: Retry = .{},
+    stall: log_patience.Stall = .{},
+    retry: log_patience.Retry = .{},
+    /// Times that a keeper could not begin for the sake of the files, one after the other.
+    begin_failures: u32 = 0,
     /// The next frame needs a segment for which there is no space.
     blocked: bool = false,
 
@@ -480,8 +485,12 @@ pub const Durability = struct {
         const leader = self.leader orelse return;
         // With an epoch of its own, so that its segments are told from those that failed.
         const word = leader.word.bits();
-        const again = Leader.take(self.region, word, self.options.identity) orelse return;
-        self.lead(again);
+        var again = Leader.take(self.region, word, self.options.identity) orelse return;
+        const rescue = self.options.rescue orelse return self.lead(again, false);
+        if (self.begin_failures < copy_attempts_max) return self.lead(again, false);
+        // Commits are refused while the state is `failed`, and only then memory stands still.
+        const is_anew = self.isState(.failed) and log_repair.run(rescue, &again);
+        self.lead(again, is_anew);
     }
 
     /// True if this process leads, perhaps from now on.
@@ -501,17 +510,18 @@ pub const Durability = struct {
             }
         }
         const leader = Leader.take(self.region, seen, self.options.identity) orelse return false;
-        self.lead(leader);
+        self.lead(leader, false);
         return true;
     }
 
-    fn lead(self: *Durability, leader: Leader) void {
+    fn lead(self: *Durability, leader: Leader, is_anew: bool) void {
         const options = &self.options;
         const begun = Keeper.begin(.{
             .gpa = options.gpa,
             .files = options.files,
             .tables = options.tables,
             .segment_size = options.segment_size,
+            .is_anew = is_anew,
         }, leader);
         self.mutex.lock();
         defer self.mutex.unlock();
@@ -522,8 +532,14 @@ pub const Durability = struct {
             self.retry.after(repair_ns_min, repair_ns_max);
             if (err != error.Deposed) self.failLocked(err);
             self.is_over = false;
+            self.begin_failures = switch (err) {
+                error.Damaged => copy_attempts_max,
+                error.NoSpace, error.OutOfMemory => self.begin_failures,
+                else => self.begin_failures +| 1,
+            };
             return;
         };
+        self.begin_failures = 0;
         self.retry = .{};
         self.leading.store(1, .release);
         self.setState(.working);
@@ -534,54 +550,8 @@ pub const Durability = struct {
     }
 };
 
-/// When to try again what did not work.
-const Retry = struct {
-    due_ns: u64 = 0,
-    pause_ns: u64 = 0,
-
-    fn isDue(retry: *const Retry) bool {
-        return sync.nowNs() >= retry.due_ns;
-    }
-
-    fn after(retry: *Retry, pause_min: u64, pause_max: u64) void {
-        retry.pause_ns = std.math.clamp(retry.pause_ns * 2, pause_min, pause_max);
-        retry.due_ns = sync.nowNs() + retry.pause_ns;
-    }
-};
-
-/// How long the present leader has not moved, by this process's clock.
-const Stall = struct {
-    leader: u64 = 0,
-    heartbeat: u64 = 0,
-    since_ns: u64 = 0,
-    patience_ns: u64 = stall_ns_min,
-
-    /// True if it has stood still for too long, with work before it.
-    fn isOver(stall: *Stall, region: *const Region, leader: u64) bool {
-        const log = &region.control.log;
-        const now = sync.nowNs();
-        const heartbeat = log.heartbeat.load(.monotonic);
-        const work = ring.stampedPosition(region) > ring.drainedPosition(region) or
-            log.sync_wanted.load(.monotonic) > durablePosition(region);
-        const state = region.control.shared.log_state.load(.monotonic);
-        const moves = leader != stall.leader or heartbeat != stall.heartbeat or !work or
-            state != @intFromEnum(LogState.working);
-        if (moves or stall.since_ns == 0) {
-            const rested = now -% stall.since_ns >= stall_ns_max;
-            if (leader == stall.leader and rested) stall.patience_ns = stall_ns_min;
-            stall.leader = leader;
-            stall.heartbeat = heartbeat;
-            stall.since_ns = now;
-            return false;
-        }
-        if (now -% stall.since_ns < stall.patience_ns) return false;
-        stall.patience_ns = @min(2 * stall.patience_ns, stall_ns_max);
-        stall.since_ns = 0;
-        return true;
-    }
-};
-
-fn durablePosition(region: *const Region) Position {
+/// Everything up to it is on the disk.
+pub fn durablePosition(region: *const Region) Position {
     return ring.Watermark.position(region.control.durable.word.load(.seq_cst));
 }
 

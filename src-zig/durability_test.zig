@@ -5,9 +5,11 @@
 
 const std = @import("std");
 const catalogue_module = @import("catalogue.zig");
+const cold_recovery = @import("cold_recovery.zig");
 const durability = @import("durability.zig");
 const file_layer_memory = @import("file_layer_memory.zig");
 const log_reader = @import("log_reader.zig");
+const log_repair = @import("log_repair.zig");
 const log_row = @import("log_row.zig");
 const log_segment = @import("log_segment.zig");
 const region_module = @import("region.zig");
@@ -91,6 +93,20 @@ const Machine = struct {
     fn bury(process: *Durability) void {
         if (process.keeper) |*keeper| keeper.end();
         if (process.session) |session| session.close();
+    }
+
+    fn rescue(context: *anyopaque) @import("checkpoint.zig").Error!u64 {
+        const self: *Machine = @ptrCast(@alignCast(context));
+        const claim = session_module.processClaim(9, 1);
+        const session = try Session.open(&self.region, testing.allocator, claim);
+        defer session.close();
+        return log_repair.writeSnapshot(
+            self.disk.files(),
+            testing.allocator,
+            session,
+            &self.catalogue,
+            self.region.header.incarnation,
+        );
     }
 
     fn findTable(context: *anyopaque, id: u8) ?*const TableInfo {
@@ -399,6 +415,50 @@ test "Durability: after an error of a sync the log goes on in a new file, or not
         try process.flush();
         try m.expectPrefix(&m.disk, m.next());
     }
+}
+
+test "Durability: what cannot be copied out of a lost log is written down from memory" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const process = &m.processes[0];
+    process.options.rescue = .{ .context = &m, .write = Machine.rescue };
+    _ = process.round();
+    try m.put(1, 1);
+    try process.flush();
+    try m.put(2, 2);
+    _ = process.drainOnce();
+    const place = process.keeper.?.writer.last_place;
+    try m.put(3, 3);
+    m.disk.fault = .{ .call = .sync };
+    try testing.expectError(error.DurabilityUnknown, process.waitDurable(m.next(), 0));
+    m.disk.flipBit(log_segment.Name.of(place.number).slice(), 8 * place.offset + 300);
+    m.disk.fault = null;
+    // The copy fails, and then memory is asked.
+    for (0..2) |_| {
+        try testing.expectEqual(LogState.failed, m.state());
+        try testing.expectError(error.LogFailed, m.put(4, 4));
+        process.retry = .{};
+        _ = process.round();
+    }
+    try testing.expectEqual(LogState.working, m.state());
+    try testing.expectEqual(m.next(), m.durable());
+    const repaired = m.next();
+    try m.put(4, 4);
+    try process.flush();
+
+    var random: std.Random.DefaultPrng = .init(1);
+    var image = try m.disk.crash(random.random(), .{});
+    defer image.deinit();
+    var detail: status.Detail = .{};
+    var plan = try cold_recovery.examine(image.files(), testing.allocator, .{
+        .store_uuid = @splat(7),
+    }, &detail);
+    defer plan.deinit();
+    try testing.expectEqual(m.next(), plan.last);
+    try testing.expectEqual(repaired, plan.snapshot.?.footer.start);
+    try testing.expectEqual(repaired, plan.snapshot.?.footer.end);
+    try testing.expectEqual(3, plan.snapshot.?.footer.rows);
 }
 
 test "Durability: a leader that stood still finds another one, and its segment sealed" {

@@ -57,6 +57,8 @@ pub const Options = struct {
     tables: log_drain.Tables,
     /// Bytes of the first segment, unless what is copied into it needs more.
     segment_size: u64 = log_segment.size_first,
+    /// A snapshot has everything up to `durable`: what is in older segments does not count.
+    is_anew: bool = false,
 };
 
 /// A sync that is under way.
@@ -242,7 +244,7 @@ const Inheritance = struct {
         const from = leader.durablePosition();
         const to = leader.drainedPosition();
         // No segment was begun since the region was made: what was before is on the disk.
-        if (log.segment.load(.acquire) == 0) {
+        if (log.segment.load(.acquire) == 0 or keeper.options.is_anew) {
             const previous = std.math.clamp(logged, 1, from);
             return .{ .reader = null, .previous = previous, .size = 0 };
         }

@@ -205,6 +205,7 @@ pub const Store = struct {
                 .generation = store.participant.generation,
             },
             .liveness = .{ .context = store, .isGone = isGone },
+            .rescue = .{ .context = store, .write = store_files.rescue },
         });
         const durability = &store.durability.?;
         durability.start() catch {

@@ -12,6 +12,7 @@ const file_layer = @import("file_layer.zig");
 const lock_file = @import("lock_file.zig");
 const log_frame = @import("log_frame.zig");
 const log_reader = @import("log_reader.zig");
+const log_repair = @import("log_repair.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
@@ -74,6 +75,19 @@ pub fn writeCheckpoint(
     if (before != result.start) log.checkpoint_older.store(before, .release);
     _ = log.checkpoints.fetchAdd(1, .release);
     return result;
+}
+
+/// Writes down what is in memory because the log is lost; see `log_repair.Rescue`.
+pub fn rescue(context: *anyopaque) Error!Position {
+    const store: *Store = @ptrCast(@alignCast(context));
+    var detail: Detail = .{};
+    const held: Held = try .take(store, &detail);
+    defer held.release();
+    const session = try store.engine.openSession();
+    defer store.engine.closeSession(session);
+    const files = held.files.native.files();
+    const incarnation = held.region().header.incarnation;
+    return log_repair.writeSnapshot(files, held.gpa, session, &store.catalogue, incarnation);
 }
 
 /// Writes a copy of the store into the directory `path`, which does not exist or is empty.
