@@ -9,8 +9,9 @@
 //!
 //! It is bounded: `log_wait_ns` for a log that does not move; `pin_wait_ns` for a pin that holds
 //! memory back and is in the middle of an operation, and for others to drain what it has held back,
-//! so that a process which was stopped for a moment costs the others time and no error; otherwise `rounds_max` rounds of about a
-//! millisecond without any progress, and `reliefs_max` times with some.
+//! so that a process which was stopped for a moment costs the others time and no error; otherwise
+//! `rounds_max` rounds of about a millisecond without any progress, and `reliefs_max` times with
+//! some.
 
 const std = @import("std");
 const builtin = @import("builtin");
