@@ -96,18 +96,23 @@ pub const Engine = struct {
 
     /// Stops the thread and gives the maintenance slot back. All other sessions must be closed.
     pub fn stop(engine: *Engine) void {
-        engine.stopping.store(1, .release);
-        const wake = &engine.region.control.leader.wake;
-        _ = wake.fetchAdd(1, .release);
-        sync.futexWake(wake, std.math.maxInt(u31));
-        if (engine.thread) |thread| thread.join();
-        engine.thread = null;
+        engine.stopThread();
         engine.sessions.deinit(engine.gpa);
         engine.drainOwn();
         const leader = &engine.region.control.leader.word;
         const word = leader.load(.acquire);
         if (engine.leads(word)) _ = leader.cas(word, 0, .acq_rel, .monotonic);
         engine.maintenance.close();
+    }
+
+    /// Stops the thread alone. It takes no position after that, so the log can come to an end.
+    pub fn stopThread(engine: *Engine) void {
+        engine.stopping.store(1, .release);
+        const wake = &engine.region.control.leader.wake;
+        _ = wake.fetchAdd(1, .release);
+        sync.futexWake(wake, std.math.maxInt(u31));
+        if (engine.thread) |thread| thread.join();
+        engine.thread = null;
     }
 
     pub fn openSession(engine: *Engine) session_module.Error!*Session {

@@ -244,7 +244,8 @@ pub const Store = struct {
 
         registry.forget(store);
         store.checkpointer.stop();
-        // Before the engine, which settles what the log has to take.
+        // In this order: vacuum may take positions, and the log ends with the last of them.
+        store.engine.stopThread();
         if (store.durability) |*durability| durability.stop();
         store.engine.stop();
         last_closing = .of(&store.file.region, true);
