@@ -77,6 +77,32 @@ pub const Scenario = struct {
     catches: []const kernel_module.Catch = &.{},
 };
 
+/// Scenarios in which fiber 0 takes some steps and fiber 1 recovers it when it has ended: by its
+/// death, where the plans say so.
+pub const Recovery = struct {
+    index: fixture.Index = .none,
+    plans: []const Plan,
+
+    pub fn kernel(
+        comptime recovery: Recovery,
+        comptime name: []const u8,
+        comptime about: []const u8,
+        comptime rows: []const ?i64,
+        comptime steps: []const Step,
+    ) Kernel {
+        return kernelOf(.{
+            .name = name,
+            .about = about,
+            .rows = rows,
+            .index = recovery.index,
+            .fibers = &.{ .{ .steps = steps }, .{ .steps = &.{.recover}, .after = 0 } },
+            .plans = recovery.plans,
+        });
+    }
+};
+
+const kernelOf = kernel;
+
 pub fn kernel(comptime scenario: Scenario) Kernel {
     const Made = struct {
         const threads = blk: {

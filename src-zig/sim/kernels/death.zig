@@ -24,34 +24,21 @@ const deaths: []const Plan = &.{
     },
 };
 
-fn recovery(
-    comptime name: []const u8,
-    comptime about: []const u8,
-    comptime rows: []const ?i64,
-    comptime steps: []const Step,
-) Kernel {
-    return kernel(.{
-        .name = name,
-        .about = about,
-        .rows = rows,
-        .fibers = &.{ .{ .steps = steps }, .{ .steps = &.{.recover}, .after = 0 } },
-        .plans = deaths,
-    });
-}
+const recovery: scenario.Recovery = .{ .plans = deaths };
 
 pub const kernels = [_]Kernel{
-    recovery("death.insert", "while it inserts a row", &.{}, &.{.{ .insert = .{ 0, 10 } }}),
-    recovery("death.upsert", "while it writes a row", &.{100}, &.{.{ .upsert = .{ 0, 10 } }}),
-    recovery("death.transfer", "in a transaction over two rows", &.{ 100, 200 }, &.{
+    recovery.kernel("death.insert", "while it inserts a row", &.{}, &.{.{ .insert = .{ 0, 10 } }}),
+    recovery.kernel("death.upsert", "while it writes a row", &.{100}, &.{.{ .upsert = .{ 0, 10 } }}),
+    recovery.kernel("death.transfer", "in a transaction over two rows", &.{ 100, 200 }, &.{
         .{ .transfer = .{ 0, 1 } },
     }),
-    recovery("death.vacuum", "while it deletes a row and frees it", &.{100}, &.{
+    recovery.kernel("death.vacuum", "while it deletes a row and frees it", &.{100}, &.{
         .{ .delete = 0 }, .maintain, .maintain,
     }),
-    recovery("death.reopen", "while it hands its slot and slabs back", &.{100}, &.{
+    recovery.kernel("death.reopen", "while it hands its slot and slabs back", &.{100}, &.{
         .{ .upsert = .{ 0, 10 } }, .reopen, .{ .upsert = .{ 0, 11 } },
     }),
-    recovery("death.chunk", "while its log goes from chunk to chunk", &.{100}, &.{
+    recovery.kernel("death.chunk", "while its log goes from chunk to chunk", &.{100}, &.{
         .{ .upsert = .{ 0, 1 } }, .{ .upsert = .{ 0, 2 } }, .{ .upsert = .{ 0, 3 } },
         .maintain,                .{ .upsert = .{ 0, 4 } }, .{ .upsert = .{ 0, 5 } },
         .{ .upsert = .{ 0, 6 } }, .{ .upsert = .{ 0, 7 } }, .maintain,

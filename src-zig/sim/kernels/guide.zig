@@ -43,22 +43,8 @@ const two_deaths: []const Plan = one_death ++ .{Plan{
     .victims = &.{ .{ .fiber = 0 }, .{ .fiber = 1 } },
 }};
 
-fn recovery(
-    comptime name: []const u8,
-    comptime about: []const u8,
-    comptime rows: []const ?i64,
-    comptime steps: []const Step,
-    comptime plans: []const Plan,
-) Kernel {
-    return kernel(.{
-        .name = name,
-        .about = about,
-        .rows = rows,
-        .index = .plain,
-        .fibers = &.{ .{ .steps = steps }, .{ .steps = &.{.recover}, .after = 0 } },
-        .plans = plans,
-    });
-}
+const one: scenario.Recovery = .{ .index = .plain, .plans = one_death };
+const two: scenario.Recovery = .{ .index = .plain, .plans = two_deaths };
 
 pub const kernels = [_]Kernel{
     kernel(.{
@@ -116,25 +102,22 @@ pub const kernels = [_]Kernel{
             .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
         }},
     }),
-    recovery(
+    two.kernel(
         "guide.death_split",
         "killed while a block splits and the level above begins",
         &.{ 4, 8 },
         &.{.{ .insert = .{ 2, 12 } }},
-        two_deaths,
     ),
-    recovery(
+    one.kernel(
         "guide.death_begin",
         "killed while the first blocks of a guide are made",
         &.{},
         &.{ .{ .insert = .{ 0, 1 } }, .{ .insert = .{ 1, 2 } }, .{ .insert = .{ 2, 3 } } },
-        one_death,
     ),
-    recovery(
+    one.kernel(
         "guide.death_empty",
         "killed while empty blocks go",
         &.{ 5, 6, 7, 8 },
         &.{ .{ .delete = 1 }, .{ .delete = 2 }, .{ .delete = 3 }, .maintain, .maintain },
-        one_death,
     ),
 };

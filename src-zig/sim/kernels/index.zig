@@ -41,21 +41,7 @@ const deaths: []const Plan = &.{
     },
 };
 
-fn recovery(
-    comptime name: []const u8,
-    comptime about: []const u8,
-    comptime rows: []const ?i64,
-    comptime steps: []const Step,
-) Kernel {
-    return kernel(.{
-        .name = name,
-        .about = about,
-        .rows = rows,
-        .index = .plain,
-        .fibers = &.{ .{ .steps = steps }, .{ .steps = &.{.recover}, .after = 0 } },
-        .plans = deaths,
-    });
-}
+const recovery: scenario.Recovery = .{ .index = .plain, .plans = deaths };
 
 pub const kernels = [_]Kernel{
     kernel(.{
@@ -198,13 +184,13 @@ pub const kernels = [_]Kernel{
         },
         .plans = scenario.seeded,
     }),
-    recovery("index.death_insert", "killed while it inserts a row with an entry", &.{5}, &.{
+    recovery.kernel("index.death_insert", "killed while it inserts a row with an entry", &.{5}, &.{
         .{ .insert = .{ 1, 5 } },
     }),
-    recovery("index.death_move", "killed while it moves an entry and removes one", &.{5}, &.{
+    recovery.kernel("index.death_move", "killed while it moves an entry and removes one", &.{5}, &.{
         .{ .upsert = .{ 0, 7 } }, .maintain, .maintain,
     }),
-    recovery("index.death_delete", "killed while it deletes a row and its entry", &.{ 5, 5 }, &.{
+    recovery.kernel("index.death_delete", "killed while it deletes a row and its entry", &.{ 5, 5 }, &.{
         .{ .delete = 0 }, .maintain, .maintain,
     }),
 };
