@@ -245,12 +245,10 @@ test {
     _ = sync;
     _ = arguments_module;
     for (&kernels) |*kernel| {
-        for (kernel.plans) |plan| {
-            var small = plan;
-            // `sim quick` runs the plans in full, and many times faster.
-            small.runs_max = @min(plan.runs_max, 1);
-            const report = explore_module.explore(kernel, small, .none, 1);
-            if (!plan.expect_finding) try std.testing.expect(report.finding == null);
-        }
+        // `sim quick` runs every plan in full, and many times faster.
+        var plan = kernel.plans[0];
+        plan.runs_max = 1;
+        const report = explore_module.explore(kernel, plan, .none, 1);
+        if (!plan.expect_finding) try std.testing.expect(report.finding == null);
     }
 }
