@@ -147,6 +147,7 @@ test {
         _ = catalogue_image;
         _ = @import("cold_recovery.zig");
         _ = @import("log_replay.zig");
+        _ = @import("replay_list.zig");
         _ = @import("region_trust.zig");
         _ = @import("index_load.zig");
         _ = @import("region_loader.zig");
@@ -158,6 +159,7 @@ test {
         _ = @import("file_layer.zig");
         _ = @import("file_layer_memory.zig");
         _ = @import("log_chain.zig");
+        _ = @import("log_cursor.zig");
         _ = @import("durability.zig");
         _ = @import("durability_test.zig");
         _ = @import("log_drain.zig");

@@ -364,8 +364,6 @@ const Filling = struct {
     detail: *Detail,
     tables: [limits.table_count_max]?*const TableInfo = @splat(null),
     loader: region_loader.Loader = undefined,
-    /// Rows in the frames that are replayed.
-    rows_logged: u64 = 0,
     /// The last logged position that is sure to be on the disk.
     durable: Position = position_first,
     /// The next block of the snapshot.
@@ -378,23 +376,17 @@ const Filling = struct {
         if (plan.snapshot) |*snapshot| {
             try catalogue_image.apply(filling.catalogue, snapshot.catalogue, filling.detail);
         }
-        var cursor = plan.log.cursor();
-        defer cursor.close();
-        if (plan.log.newest()) |header| filling.durable = header.durable_hint;
+        filling.durable = plan.log.durable_hint;
+        if (plan.log.newest()) |header| {
+            filling.durable = @max(filling.durable, header.durable_hint);
+        }
         if (plan.snapshot) |*s| {
             filling.durable = @max(filling.durable, s.footer.logged, s.footer.start);
         }
-        while (cursor.next() catch |err| return checkpoint.statusOf(err)) |item| {
-            filling.durable = @max(filling.durable, item.frame.header.durable_hint);
-            switch (item.frame.header.kind) {
-                .catalogue => try catalogue_image.apply(
-                    filling.catalogue,
-                    item.frame.image(),
-                    filling.detail,
-                ),
-                .commit => filling.rows_logged += item.frame.header.count,
-                else => {},
-            }
+        var images = plan.log.catalogues();
+        defer images.close();
+        while (images.next() catch |err| return checkpoint.statusOf(err)) |image| {
+            try catalogue_image.apply(filling.catalogue, image, filling.detail);
         }
         for (0..try filling.catalogue.refresh()) |id| {
             filling.tables[id] = &(try filling.catalogue.table(@intCast(id))).table;
@@ -428,7 +420,7 @@ const Filling = struct {
             .tables = &filling.tables,
             .start = if (plan.snapshot) |*s| s.footer.start else position_first,
             .converged = if (plan.snapshot) |*s| s.footer.end else position_first,
-            .rows_total = filling.rows_logged,
+            .rows_total = plan.log.rows,
             .progress = .{ .context = filling, .report = reportReplay },
         };
         replay.run(loader) catch |err| {

@@ -21,14 +21,18 @@
 //! told from what was torn.
 
 const std = @import("std");
+const builtin = @import("builtin");
+const sync = @import("sync");
 const file_layer = @import("file_layer.zig");
 const log_chain = @import("log_chain.zig");
+const log_cursor = @import("log_cursor.zig");
 const log_frame = @import("log_frame.zig");
 const log_scan = @import("log_scan.zig");
 const segment = @import("log_segment.zig");
 const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const Chain = log_chain.Chain;
+const Cursor = log_cursor.Cursor;
 const Files = file_layer.Files;
 const Frame = log_frame.Frame;
 const Place = segment.Place;
@@ -91,7 +95,7 @@ pub const Listed = struct {
 };
 
 /// A segment whose frames count, and how far.
-const Live = struct {
+pub const Live = struct {
     header: segment.Header,
     /// Bytes of it that can be read.
     size: u64,
@@ -101,11 +105,24 @@ const Live = struct {
     end: u64 = segment.header_area,
 };
 
-/// A transaction in parts that was committed, by its first part.
-const Whole = struct { live: u32, offset: u64 };
+/// Where a frame stands: a live segment, and bytes from its start.
+pub const At = struct { live: u32, offset: u64 };
 
-/// One frame of a cursor.
-pub const Item = struct { frame: Frame, place: Place };
+/// Bytes of frames between two places where reading may begin.
+pub const chunk_size = if (sync.sim or builtin.is_test) 2048 else 256 * 1024;
+
+/// A place between two frames where reading may begin, with all that the frames before it say
+/// about those behind it.
+const Start = struct {
+    live: u32,
+    offset: u64 = segment.header_area,
+    chain: Chain,
+    /// The transactions in parts that were committed before it.
+    whole: usize = 0,
+    /// Where the pending transaction began, if there is one.
+    pending_at: At = .{ .live = 0, .offset = 0 },
+};
+
 
 pub const LogReader = struct {
     gpa: Allocator,
@@ -118,7 +135,15 @@ pub const LogReader = struct {
     first: u32 = 0,
     /// Live segments from `first` on that have good frames, as an index behind the last.
     live_end: u32 = 0,
-    wholes: std.ArrayList(Whole) = .empty,
+    /// Transactions in parts that were committed, by their first parts.
+    wholes: std.ArrayList(At) = .empty,
+    /// Where the chunks begin, if there are frames at all.
+    starts: std.ArrayList(Start) = .empty,
+    images: std.ArrayList(At) = .empty,
+    /// Rows that the commits above `from` have.
+    rows: u64 = 0,
+    /// The highest position that a good frame says to be on the disk.
+    durable_hint: u64 = 1,
     /// The last good commit, or the last logged position before the first segment.
     last_position: u64,
     verdict: Verdict = .clean,
@@ -152,6 +177,8 @@ pub const LogReader = struct {
         reader.gpa.free(reader.listed);
         reader.gpa.free(reader.live);
         reader.wholes.deinit(reader.gpa);
+        reader.starts.deinit(reader.gpa);
+        reader.images.deinit(reader.gpa);
         reader.* = undefined;
     }
 
@@ -169,11 +196,42 @@ pub const LogReader = struct {
 
     /// Starts over at the first frame. Each thread has its own cursor; the reader stays unchanged.
     pub fn cursor(reader: *const LogReader) Cursor {
-        return .{
+        return reader.cursorOf(0, reader.starts.items.len);
+    }
+
+    /// How many chunks there are: the same frames in the same order, in pieces of about
+    /// `chunk_size` bytes that can be read side by side.
+    pub fn chunkCount(reader: *const LogReader) usize {
+        return reader.starts.items.len;
+    }
+
+    /// As `cursor`, for the frames of one chunk.
+    pub fn chunk(reader: *const LogReader, number: usize) Cursor {
+        return reader.cursorOf(number, number + 1);
+    }
+
+    fn cursorOf(reader: *const LogReader, from: usize, to: usize) Cursor {
+        const starts = reader.starts.items;
+        var made: Cursor = .{
             .reader = reader,
             .window = .{ .gpa = reader.gpa, .files = reader.files },
-            .live = reader.first,
+            .live = reader.live_end,
+            .chain = .{ .last = 0 },
         };
+        if (from == starts.len) return made;
+        const start = &starts[from];
+        made.live = start.live;
+        made.offset = start.offset;
+        made.chain = start.chain;
+        made.whole = start.whole;
+        if (start.chain.pending.count > 0) made.enterWhole(start.pending_at);
+        if (to < starts.len) made.end = .{ .live = starts[to].live, .offset = starts[to].offset };
+        return made;
+    }
+
+    /// The images of the catalogue, from the first segment on. The caller closes it.
+    pub fn catalogues(reader: *const LogReader) log_cursor.Images {
+        return .{ .reader = reader, .window = .{ .gpa = reader.gpa, .files = reader.files } };
     }
 
     /// The index of the live segment from which on the log is needed; see `neededFor`. One that
@@ -285,12 +343,14 @@ const Walk = struct {
     window: Window,
     chain: Chain = .{ .last = 0 },
     /// The first part of the pending transaction.
-    pending_at: Whole = .{ .live = 0, .offset = 0 },
+    pending_at: At = .{ .live = 0, .offset = 0 },
     required_seen: bool = false,
     /// The segment that the last frame names as the next one.
     rotation: ?u32 = null,
     /// The chain ended at a frame above `to`.
     passed_to: bool = false,
+    /// Bytes of frames since the last start of a chunk.
+    chunk_bytes: u64 = 0,
 
     fn run(walk: *Walk) Error!void {
         const reader = walk.reader;
@@ -298,6 +358,7 @@ const Walk = struct {
         walk.chain.last = live[reader.first].header.previous_position;
         const required = reader.options.required;
         walk.required_seen = required <= walk.chain.last;
+        try reader.starts.append(reader.gpa, .{ .live = reader.first, .chain = walk.chain });
         var last_live: u32 = reader.first;
         for (reader.first..live.len) |i| {
             last_live = @intCast(i);
@@ -329,14 +390,33 @@ const Walk = struct {
             if (header.kind == .rotation) walk.rotation = header.count;
             offset = next.offset + header.length;
             live.end = offset;
+            walk.chunk_bytes += header.length;
+            if (walk.chunk_bytes >= chunk_size) try walk.beginChunk(index, offset);
         }
     }
 
-    fn remember(walk: *Walk, header: *const log_frame.Header, at: Whole) Error!void {
+    fn beginChunk(walk: *Walk, index: u32, offset: u64) Error!void {
+        walk.chunk_bytes = 0;
+        try walk.reader.starts.append(walk.reader.gpa, .{
+            .live = index,
+            .offset = offset,
+            .chain = walk.chain,
+            .whole = walk.reader.wholes.items.len,
+            .pending_at = walk.pending_at,
+        });
+    }
+
+    fn remember(walk: *Walk, header: *const log_frame.Header, at: At) Error!void {
+        const reader = walk.reader;
+        reader.durable_hint = @max(reader.durable_hint, header.durable_hint);
         if (header.kind == .part and header.part == 0) walk.pending_at = at;
+        if (header.kind == .catalogue) {
+            try reader.images.append(reader.gpa, at);
+        }
         if (header.kind != .commit) return;
-        if (header.position == walk.reader.options.required) walk.required_seen = true;
-        if (header.part > 0) try walk.reader.wholes.append(walk.reader.gpa, walk.pending_at);
+        if (header.position > reader.options.from) reader.rows += header.count;
+        if (header.position == reader.options.required) walk.required_seen = true;
+        if (header.part > 0) try reader.wholes.append(reader.gpa, walk.pending_at);
     }
 
     /// The verdict when there is no segment to start with.
@@ -467,79 +547,6 @@ const After = struct {
             after.commit_count += @intFromBool(is_commit);
             after.hint = @max(after.hint, frame.header.durable_hint);
         }
-    }
-};
-
-/// The frames that count, in their order: commits and parts above `from`, and images of the
-/// catalogue from the first segment on. Parts come only if their commit is in the log.
-pub const Cursor = struct {
-    reader: *const LogReader,
-    window: Window,
-    live: u32,
-    offset: u64 = 0,
-    chain: Chain = .{ .last = 0 },
-    whole: usize = 0,
-    /// The pending parts are those of a transaction that was committed.
-    in_whole: bool = false,
-
-    pub fn close(cursor: *Cursor) void {
-        cursor.window.deinit();
-    }
-
-    /// The next frame, or null at the end. Its body is valid until the next call.
-    /// `error.IoError` also if the log has changed since it was opened.
-    pub fn next(cursor: *Cursor) Error!?Item {
-        const reader = cursor.reader;
-        while (cursor.live < reader.live_end) {
-            const live = &reader.live[cursor.live];
-            if (cursor.offset == 0) {
-                if (cursor.live == reader.first) cursor.chain.last = live.header.previous_position;
-                try cursor.window.open(live.header.number, live.end);
-                cursor.chain.sequence = 0;
-                cursor.offset = segment.header_area;
-            }
-            if (cursor.offset == live.end) {
-                cursor.live += 1;
-                cursor.offset = 0;
-                continue;
-            }
-            if (try cursor.step(live)) |item| return item;
-        }
-        return null;
-    }
-
-    fn step(cursor: *Cursor, live: *const Live) Error!?Item {
-        const reader = cursor.reader;
-        const seed = log_frame.seedOf(&reader.options.store_uuid, live.header.number);
-        const at = cursor.offset;
-        const found = try nextFrame(&cursor.window, &cursor.chain, live.limit, at, seed) orelse
-            return error.IoError;
-        if (found.step != .follows) return error.IoError;
-        const frame = found.frame;
-        cursor.chain.take(&frame.header);
-        cursor.offset = found.offset + frame.header.length;
-        const wanted = switch (frame.header.kind) {
-            .catalogue => true,
-            .commit => frame.header.position > reader.options.from,
-            .part => cursor.isOfWhole(&frame.header, found.offset) and
-                frame.header.position > reader.options.from,
-            else => false,
-        };
-        if (!wanted) return null;
-        const place: Place = .{ .number = live.header.number, .offset = found.offset };
-        return .{ .frame = frame, .place = place };
-    }
-
-    fn isOfWhole(cursor: *Cursor, header: *const log_frame.Header, offset: u64) bool {
-        if (header.part > 0) return cursor.in_whole;
-        cursor.in_whole = false;
-        const wholes = cursor.reader.wholes.items;
-        if (cursor.whole == wholes.len) return false;
-        const next_whole = wholes[cursor.whole];
-        if (next_whole.live != cursor.live or next_whole.offset != offset) return false;
-        cursor.whole += 1;
-        cursor.in_whole = true;
-        return true;
     }
 };
 

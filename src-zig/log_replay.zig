@@ -4,8 +4,10 @@
 //! matter at which position between C0 and C1 a fuzzy snapshot has caught a row: replay from C0
 //! comes to the state of every position from C1 on.
 //!
-//! Every worker reads the whole log and applies the rows of the buckets that it has. Rows of one
-//! key come in their order, and no worker waits for another.
+//! It goes in rounds of some chunks of the log. First the workers read the chunks, each the next one
+//! that nobody has, and sort the records by who has the bucket of their key. Then each worker
+//! applies its own records of all these chunks, in the order of the log: rows of one key come in
+//! their order, and nobody waits for another within a round.
 //!
 //! A change of a row that is not there is legal in one case: the row was deleted before the scan of
 //! the snapshot came by. Then its delete follows in the log, at or before C1, or a whole row does
@@ -18,17 +20,25 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const log_cursor = @import("log_cursor.zig");
 const log_reader = @import("log_reader.zig");
 const log_row = @import("log_row.zig");
 const pk_map = @import("pk_map.zig");
 const region_loader = @import("region_loader.zig");
+const replay_list = @import("replay_list.zig");
 const version_module = @import("version.zig");
+const List = replay_list.List;
 const LogReader = log_reader.LogReader;
 const Position = version_module.Position;
 const Shm = sync.Shm;
 const Worker = region_loader.Worker;
+const worker_count_max = region_loader.worker_count_max;
 
 pub const Error = region_loader.Error;
+
+/// Chunks that are read before they are applied, for each worker: enough that starting threads for
+/// them takes no time that counts.
+const chunks_per_worker = 8;
 
 pub const Replay = struct {
     log: *LogReader,
@@ -52,14 +62,34 @@ pub const Replay = struct {
 
     /// Applies everything. `bad_position` tells what `error.Corrupt` is about.
     pub fn run(replay: *Replay, loader: *region_loader.Loader) Error!void {
-        try loader.run(replay, work);
+        const gpa = loader.gpa;
+        const shares = try gpa.alloc(Share, loader.worker_count);
+        defer gpa.free(shares);
+        for (shares) |*share| share.* = .{ .replay = replay };
+        defer for (shares) |*share| share.deinit(gpa);
+        var round: Round = .{ .replay = replay, .shares = shares };
+        round.slots = try gpa.alloc(Slot, chunks_per_worker * loader.worker_count);
+        defer gpa.free(round.slots);
+        @memset(round.slots, .{});
+        defer for (round.slots) |*slot| slot.deinit(gpa);
+
+        const count = replay.log.chunkCount();
+        while (round.first < count) : (round.first += round.slots.len) {
+            round.count = @min(round.slots.len, count - round.first);
+            round.taken.store(0, .monotonic);
+            try loader.run(&round, Round.read);
+            try loader.run(&round, Round.apply);
+            replay.progress.report(
+                replay.progress.context,
+                round.rows_read.load(.monotonic),
+                replay.rows_total,
+            );
+        }
+        for (shares) |*share| try share.finish();
     }
 
-    fn work(replay: *Replay, worker: *Worker) Error!void {
-        var share: Share = .{ .replay = replay, .worker = worker };
-        defer share.deinit();
-        try share.all();
-        _ = replay.rows_applied.fetchAdd(share.applied, .monotonic);
+    fn blame(replay: *Replay, position: Position) void {
+        _ = replay.bad_position.cas(0, position, .monotonic, .monotonic);
     }
 };
 
@@ -68,88 +98,152 @@ fn fileError(err: log_reader.Error) Error {
     return if (err == error.OutOfMemory) error.OutOfMemory else error.IoError;
 }
 
-/// What one worker does.
-const Share = struct {
-    replay: *Replay,
-    worker: *Worker,
-    applied: u64 = 0,
-    rows_seen: u64 = 0,
-    /// Changes of rows that were not there: table and key cell, and the position.
-    missing: std.StringHashMapUnmanaged(Position) = .empty,
+/// The records of one chunk, by the workers that apply them.
+const Slot = struct {
+    lists: [worker_count_max]List = @splat(.{}),
 
-    fn deinit(share: *Share) void {
-        const gpa = share.worker.loader.gpa;
-        var keys = share.missing.keyIterator();
-        while (keys.next()) |key| gpa.free(key.*);
-        share.missing.deinit(gpa);
+    fn deinit(slot: *Slot, gpa: std.mem.Allocator) void {
+        for (&slot.lists) |*list| list.deinit(gpa);
+    }
+};
+
+/// Some chunks of the log.
+const Round = struct {
+    replay: *Replay,
+    shares: []Share,
+    slots: []Slot = &.{},
+    /// The number of the first chunk, and how many there are.
+    first: usize = 0,
+    count: usize = 0,
+    /// Chunks that somebody reads or has read.
+    taken: Shm(u64) = .init(0),
+    rows_read: Shm(u64) = .init(0),
+
+    /// Reads chunks until none is left. Runs in every worker.
+    fn read(round: *Round, worker: *Worker) Error!void {
+        var cursor = round.replay.log.chunk(round.first);
+        defer cursor.close();
+        while (!worker.loader.isFailed()) {
+            const number: usize = @intCast(round.taken.fetchAdd(1, .monotonic));
+            if (number >= round.count) return;
+            const slot = &round.slots[number];
+            for (&slot.lists) |*list| list.clear();
+            cursor.turnTo(round.first + number);
+            try round.readChunk(&cursor, slot, worker.loader);
+        }
     }
 
-    fn all(share: *Share) Error!void {
-        const replay = share.replay;
-        var cursor = replay.log.cursor();
-        defer cursor.close();
-        var frames: u32 = 0;
+    fn readChunk(
+        round: *Round,
+        cursor: *log_cursor.Cursor,
+        slot: *Slot,
+        loader: *const region_loader.Loader,
+    ) Error!void {
+        const replay = round.replay;
+        var rows: u64 = 0;
         while (cursor.next() catch |err| return fileError(err)) |item| {
-            if (share.worker.loader.isFailed()) return;
             const header = &item.frame.header;
             switch (header.kind) {
                 .commit, .part => {},
                 else => continue,
             }
             if (header.position <= replay.start) continue;
-            share.rowsOf(header.position, item.frame.body) catch |err| {
-                if (err == error.Corrupt) share.blame(header.position);
+            rows += round.readFrame(header.position, item.frame.body, slot, loader) catch |err| {
+                if (err == error.Corrupt) replay.blame(header.position);
                 return err;
             };
-            frames += 1;
-            if (share.worker.index == 0 and frames % 1024 == 0) share.report();
         }
-        share.report();
-        var values = share.missing.valueIterator();
-        if (values.next()) |position| {
-            share.blame(position.*);
-            return error.Corrupt;
-        }
+        _ = round.rows_read.fetchAdd(rows, .monotonic);
     }
 
-    fn report(share: *Share) void {
-        if (share.worker.index != 0) return;
-        const progress = share.replay.progress;
-        progress.report(progress.context, share.rows_seen, share.replay.rows_total);
-    }
-
-    fn blame(share: *Share, position: Position) void {
-        _ = share.replay.bad_position.cas(0, position, .monotonic, .monotonic);
-    }
-
-    /// Applies what is this worker's of one frame. Behind the rows there are zeros.
-    fn rowsOf(share: *Share, position: Position, body: []const u8) Error!void {
+    /// Hands the rows of one frame to those who apply them, and returns how many there are. Behind
+    /// the rows there are zeros.
+    fn readFrame(
+        round: *const Round,
+        position: Position,
+        body: []const u8,
+        slot: *Slot,
+        loader: *const region_loader.Loader,
+    ) Error!u64 {
+        var rows: u64 = 0;
         var rest = body;
-        while (rest.len > 0 and rest[0] != 0) {
-            const front = log_row.outline(rest, share.replay.tables) catch return error.Corrupt;
+        while (rest.len > 0 and rest[0] != 0) : (rows += 1) {
+            const front = log_row.outline(rest, round.replay.tables) catch return error.Corrupt;
             rest = rest[front.size..];
-            share.rows_seen += 1;
-            const key: pk_map.Key = .of(@intCast(front.table.id), front.key);
-            const owner = region_loader.shareOf(key.hash, share.worker.loader.worker_count);
-            if (owner == share.worker.index) try share.apply(position, key, &front);
+            const hash = pk_map.hashOf(@intCast(front.table.id), front.key);
+            const owner = region_loader.shareOf(hash, loader.worker_count);
+            try slot.lists[owner].add(loader.gpa, position, hash, &front);
+        }
+        return rows;
+    }
+
+    /// Applies what is this worker's of all chunks.
+    fn apply(round: *Round, worker: *Worker) Error!void {
+        const share = &round.shares[worker.index];
+        const before = share.applied;
+        for (round.slots[0..round.count]) |*slot| {
+            if (worker.loader.isFailed()) return;
+            try share.applyAll(worker, &slot.lists[worker.index]);
+        }
+        _ = round.replay.rows_applied.fetchAdd(share.applied - before, .monotonic);
+    }
+};
+
+/// What one worker does.
+const Share = struct {
+    replay: *Replay,
+    applied: u64 = 0,
+    /// Changes of rows that were not there: table and key cell, and the position.
+    missing: std.StringHashMapUnmanaged(Position) = .empty,
+
+    fn deinit(share: *Share, gpa: std.mem.Allocator) void {
+        var keys = share.missing.keyIterator();
+        while (keys.next()) |key| gpa.free(key.*);
+        share.missing.deinit(gpa);
+    }
+
+    /// All is applied: nothing may be missing any more.
+    fn finish(share: *Share) Error!void {
+        var values = share.missing.valueIterator();
+        const position = values.next() orelse return;
+        share.replay.blame(position.*);
+        return error.Corrupt;
+    }
+
+    fn applyAll(share: *Share, worker: *Worker, list: *const List) Error!void {
+        var records = list.iterator(worker.region);
+        while (records.next()) |entry| {
+            const front = entry.outline(share.replay.tables);
+            const key: pk_map.Key = .{
+                .table = entry.table,
+                .cell = front.key,
+                .hash = entry.hash,
+            };
+            share.apply(worker, entry.position, key, &front) catch |err| {
+                if (err == error.Corrupt) share.replay.blame(entry.position);
+                return err;
+            };
         }
     }
 
     fn apply(
         share: *Share,
+        worker: *Worker,
         position: Position,
         key: pk_map.Key,
         front: *const log_row.Outline,
     ) Error!void {
-        const worker = share.worker;
         const node = worker.find(key);
         if (node != 0 and worker.positionOf(node) >= position) return;
         share.applied += 1;
-        if (node == 0) try share.mind(position, key, front.operation);
+        if (node == 0) try share.mind(worker.loader.gpa, position, key, front.operation);
         if (node == 0 and front.operation != .full) return;
         if (front.operation == .delete) return worker.remove(front.table, node);
 
         const record = log_row.complete(front) catch return error.Corrupt;
+        if (front.operation == .delta and record.keepsSize()) {
+            return worker.patch(node, position, &record);
+        }
         const buffer = try worker.imageBuffer();
         const base = if (front.operation == .delta) worker.rowOf(node) else null;
         const row = record.apply(base, buffer);
@@ -159,12 +253,12 @@ const Share = struct {
     /// Keeps in mind that a row is missing which was changed, or that it need not be there.
     fn mind(
         share: *Share,
+        gpa: std.mem.Allocator,
         position: Position,
         key: pk_map.Key,
         operation: log_row.Operation,
     ) Error!void {
         if (operation != .delta and share.missing.count() == 0) return;
-        const gpa = share.worker.loader.gpa;
         var buffer: [1 + version_module.key_cell_size_max]u8 = undefined;
         buffer[0] = key.table;
         @memcpy(buffer[1..][0..key.cell.len], key.cell);

@@ -202,18 +202,10 @@ pub const Row = struct {
         while (cells.next()) |cell| {
             const column = &table.columns[cell.column];
             const to = buffer[column.offset..][0..column.cell_size];
-            const value = cell.value orelse {
-                @memset(to, 0);
-                continue;
-            };
-            if (column.isTail()) {
-                size += putTail(buffer, column, value, size);
-            } else if (column.is_inline) {
-                std.mem.writeInt(u16, to[0..2], @intCast(value.len), .little);
-                @memcpy(to[2..][0..value.len], value);
-                @memset(to[2 + value.len ..], 0);
+            if (column.isTail() and cell.value != null) {
+                size += putTail(buffer, column, cell.value.?, size);
             } else {
-                @memcpy(to, value);
+                putCell(column, to, cell.value);
             }
         }
         const padded = std.mem.alignForward(u32, size, 8);
@@ -226,7 +218,36 @@ pub const Row = struct {
             .size = padded,
         };
     }
+
+    /// True if none of the given columns moves the bytes of others.
+    pub fn keepsSize(row: *const Row) bool {
+        var left = row.columns;
+        while (left != 0) : (left &= left - 1) {
+            if (row.table.columns[@ctz(left)].isTail()) return false;
+        }
+        return true;
+    }
+
+    /// As `apply` with a base, in the row itself: for a delta that keeps its size.
+    pub fn patch(row: *const Row, payload: [*]u8, null_mask: *u64) void {
+        assert(row.operation == .delta);
+        var cells = row.cellIterator();
+        while (cells.next()) |cell| {
+            const column = &row.table.columns[cell.column];
+            putCell(column, payload[column.offset..][0..column.cell_size], cell.value);
+        }
+        null_mask.* = (null_mask.* & ~row.columns) | row.nulls;
+    }
 };
+
+/// Fills the cell of a column that has its whole value there.
+fn putCell(column: *const ColumnInfo, to: []u8, cell: ?[]const u8) void {
+    const value = cell orelse return @memset(to, 0);
+    if (!column.is_inline) return @memcpy(to, value);
+    std.mem.writeInt(u16, to[0..2], @intCast(value.len), .little);
+    @memcpy(to[2..][0..value.len], value);
+    @memset(to[2 + value.len ..], 0);
+}
 
 /// Copies the long texts that a delta leaves as they are. Returns the bytes of the row so far.
 fn copyTails(table: *const TableInfo, base: RowRef, given: u64, buffer: []align(8) u8) u32 {

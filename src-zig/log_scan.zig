@@ -12,7 +12,7 @@ const Handle = file_layer.Handle;
 pub const Error = file_layer.Error || Allocator.Error;
 
 /// Bytes that are read at a time, if the file has as many.
-const chunk_size = 1024 * 1024;
+const chunk_size = 256 * 1024;
 
 pub const Window = struct {
     gpa: Allocator,
@@ -40,6 +40,11 @@ pub const Window = struct {
         window.file = file;
         window.size = @min(size, try window.files.size(file));
         window.len = 0;
+    }
+
+    /// Looks at the first `size` bytes of the segment from now on.
+    pub fn limit(window: *Window, size: u64) void {
+        window.size = size;
     }
 
     /// The frame at `offset`, or null if there is none with a right checksum. Its body is valid

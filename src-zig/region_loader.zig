@@ -19,6 +19,7 @@
 const std = @import("std");
 const sync = @import("sync");
 const limits = @import("limits.zig");
+const log_row = @import("log_row.zig");
 const pk_map = @import("pk_map.zig");
 const region_module = @import("region.zig");
 const row_count = @import("row_count.zig");
@@ -148,7 +149,12 @@ pub const Worker = struct {
             .loader = loader,
             .region = loader.region,
             .index = index,
-            .allocator = .{ .region = loader.region, .gpa = loader.gpa, .owner = index + 1 },
+            .allocator = .{
+                .region = loader.region,
+                .gpa = loader.gpa,
+                .owner = index + 1,
+                .nothing_freed = true,
+            },
             .rows = @splat(0),
             .image = &.{},
         };
@@ -248,6 +254,19 @@ pub const Worker = struct {
         const published = pk_map.publish(worker.region, key, bucket.load(.monotonic), created);
         assert(published); // Nobody else changes the bucket.
         worker.rows[table.id] += 1;
+    }
+
+    /// Changes columns of a row where it stands: nobody else sees the region. Only the worker that
+    /// has the key's bucket calls it, with a record that keeps the row's size.
+    pub fn patch(
+        worker: *Worker,
+        node: RelPtr,
+        position: Position,
+        record: *const log_row.Row,
+    ) void {
+        const version = worker.versionOf(node);
+        record.patch(version.payload(), &version.null_mask);
+        version.xmin.store(position, .monotonic);
     }
 
     /// Removes a row. Only the worker that has the key's bucket calls it.
@@ -360,6 +379,7 @@ pub const Worker = struct {
     }
 
     fn free(worker: *Worker, granule: RelPtr) void {
+        worker.allocator.nothing_freed = false;
         slabs.free(worker.region, granule, slabs.generationOf(worker.region, granule));
     }
 };

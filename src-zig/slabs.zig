@@ -299,6 +299,7 @@ pub const Pool = struct {
         pool.rescanOwned(allocator.region);
         if (pool.free_count > before) return;
         pool.dropEmpty(allocator);
+        if (allocator.nothing_freed and try pool.takeNew(allocator)) return;
         if (pool.recycled_percent < crowded_percent and !allocator.isPressed()) {
             if (pool.isCrowded(allocator.region) and try pool.takeNew(allocator)) return;
             pool.recycled_percent = 100;
@@ -496,6 +497,9 @@ pub const Allocator = struct {
     owner: u32,
     /// Set while a row is deleted: what frees memory must work when there is none.
     use_reserve: bool = false,
+    /// Nobody has freed anything yet, so there is no use in looking for slabs with free blocks
+    /// before new ones are used up: while a region is filled.
+    nothing_freed: bool = false,
     pools: std.ArrayList(*Pool) = .empty,
 
     pub fn pool(allocator: *Allocator, kind: SlabKind) Error!*Pool {
