@@ -150,6 +150,7 @@ test {
         _ = @import("replay_list.zig");
         _ = @import("region_trust.zig");
         _ = @import("index_load.zig");
+        _ = @import("index_sort.zig");
         _ = @import("region_loader.zig");
         _ = @import("checkpoint.zig");
         _ = @import("snapshot_file.zig");

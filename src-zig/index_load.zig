@@ -14,6 +14,7 @@ const index_guide = @import("index_guide.zig");
 const index_guide_block = @import("index_guide_block.zig");
 const change = @import("index_guide_change.zig");
 const index_key = @import("index_key.zig");
+const index_sort = @import("index_sort.zig");
 const limits = @import("limits.zig");
 const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
@@ -23,6 +24,7 @@ const table_indexes = @import("table_indexes.zig");
 const version_module = @import("version.zig");
 const Index = table_indexes.Index;
 const Link = version_module.Link;
+const Item = index_sort.Item;
 const OrderedIndex = ordered_index.OrderedIndex;
 const Position = version_module.Position;
 const Reference = index_guide_block.Reference;
@@ -91,17 +93,11 @@ const Entries = struct {
     job: *const Job,
     items: std.ArrayList(Item) = .empty,
 
-    const Item = struct {
-        /// The beginning of the key, which decides most comparisons without another load.
-        prefix: u64,
-        node: RelPtr,
-    };
-
     fn build(entries: *Entries, ready_at: Position) Error!void {
         const region = entries.worker.region;
         const index = entries.job.index;
         try entries.make();
-        std.sort.pdq(Item, entries.items.items, region, isLess);
+        try index_sort.sort(entries.worker.loader.gpa, region, entries.items.items);
         const root = index.rootOf(region);
         if (index.unique and !entries.isUnique()) {
             for (entries.items.items) |item| {
@@ -113,6 +109,9 @@ const Entries = struct {
         root.ready_at.store(ready_at, .release);
         root.phase.store(@intFromEnum(ordered_index.Root.Phase.ready), .release);
     }
+
+    /// Nodes and rows that are asked of memory before their turn.
+    const ahead = if (sync.sim) 0 else 16;
 
     /// Makes a node for each row.
     fn make(entries: *Entries) Error!void {
@@ -134,17 +133,10 @@ const Entries = struct {
             const node = ordered_index.nodeAt(region, block.granule);
             ordered_index.initNode(node, root, block.generation, &key, row);
             try entries.items.append(worker.loader.gpa, .{
-                .prefix = node.prefix,
+                .word = node.prefix,
                 .node = block.granule,
             });
         }
-    }
-
-    fn isLess(region: *const Region, a: Item, b: Item) bool {
-        if (a.prefix != b.prefix) return a.prefix < b.prefix;
-        const left = ordered_index.nodeAt(region, a.node);
-        const right = ordered_index.nodeAt(region, b.node);
-        return std.mem.order(u8, left.key(), right.key()) == .lt;
     }
 
     fn isUnique(entries: *const Entries) bool {
@@ -170,7 +162,11 @@ const Entries = struct {
         var last: *Shm(u64) = &root.heads[0];
         var groups: i64 = 0;
         var before: ?*const ordered_index.Node = null;
-        for (entries.items.items) |item| {
+        const items = entries.items.items;
+        for (items, 0..) |item, i| {
+            if (i + ahead < items.len) {
+                @prefetch(ordered_index.nodeAt(region, items[i + ahead].node), .{ .rw = .write });
+            }
             const node = ordered_index.nodeAt(region, item.node);
             last.store(Link.to(item.node).bits(), .monotonic);
             last = &node.link;

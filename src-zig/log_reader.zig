@@ -123,7 +123,6 @@ const Start = struct {
     pending_at: At = .{ .live = 0, .offset = 0 },
 };
 
-
 pub const LogReader = struct {
     gpa: Allocator,
     files: Files,
