@@ -22,7 +22,7 @@ import { PlanFlag } from "./query/encode.ts";
 import { type Measurement, readMeasurement } from "./query/measurement.ts";
 import type { PlanCounts } from "./query/plan.ts";
 import { indexMetas, type OpenTableMeta, type TableMeta, tableMeta } from "./query/table_meta.ts";
-import { makeDecoder, type RowDecoder, type ViewScope } from "./row_view.ts";
+import { makeRowsDecoder, type RowsDecoder, type ViewScope } from "./row_view.ts";
 import type { Dialect } from "./stapi/ast.ts";
 import { firstRecordHandle, type TableHandle } from "./table_handle.ts";
 
@@ -39,7 +39,10 @@ export class QueryContext {
   readonly compiler: QueryCompiler;
   /** The counts of the table, as they are when asked. */
   readonly counts: PlanCounts;
-  readonly #decoders = new Map<string, RowDecoder>();
+  readonly #decoders = new Map<string, RowsDecoder>();
+  /** The same by the very list, which a query keeps from run to run. */
+  readonly #decodersOfLists = new WeakMap<readonly number[], RowsDecoder>();
+  #decoder: RowsDecoder | undefined;
   readonly #meta: OpenTableMeta;
   readonly #readIndexes: () => readonly IndexLayout[];
   /** The catalogue's version when the indexes were read; undefined before the first query. */
@@ -97,14 +100,23 @@ export class QueryContext {
    *
    * @param fields The numbers of the columns; null for all.
    */
-  decoderOf(fields: readonly number[] | null): RowDecoder {
-    if (fields === null) return this.handle.decode;
+  decoderOf(fields: readonly number[] | null): RowsDecoder {
+    if (fields === null) return this.#decoder ??= makeRowsDecoder(this.handle.layout);
+    let decoder = this.#decodersOfLists.get(fields);
+    if (decoder === undefined) {
+      decoder = this.#decoderByNames(fields);
+      this.#decodersOfLists.set(fields, decoder);
+    }
+    return decoder;
+  }
+
+  #decoderByNames(fields: readonly number[]): RowsDecoder {
     const key = fields.join();
     let decoder = this.#decoders.get(key);
     if (decoder === undefined) {
       const { layout } = this.handle;
       const chosen = fields.flatMap((id) => layout.columns[id] ?? []);
-      decoder = makeDecoder(layout, chosen);
+      decoder = makeRowsDecoder(layout, chosen);
       if (this.#decoders.size >= decodersMax) this.#decoders.clear();
       this.#decoders.set(key, decoder);
     }
@@ -226,24 +238,28 @@ export class TableExecutor implements QueryExecutor {
     return this.#context.handle.connection.total;
   }
 
-  /** Gives all rows of a query at once, at less cost for each than `run`. */
-  all<Row>(query: CompiledQuery, args: readonly unknown[]): Row[] {
-    const { connection } = this.#context.handle;
+  /** Gives all rows of a query at once, at less cost than `run`. */
+  all<Row>(query: CompiledQuery, args: readonly unknown[], limitMax: number): Row[] {
     const rows: Row[] = [];
     const flags = this.#givesViews(query) ? PlanFlag.handles : 0;
-    const cursor = this.#start(query, args, flags, Infinity);
+    const cursor = this.#start(query, args, flags, limitMax);
+    if (cursor === 0) this.#takeRows(query, rows);
+    else this.#takeBatches(query, cursor, rows);
+    return rows;
+  }
+
+  #takeBatches<Row>(query: CompiledQuery, cursor: number, into: Row[]): void {
     let more = cursor;
     try {
-      this.#takeRows(query, rows);
+      this.#takeRows(query, into);
       while (more > 0) {
         more = this.#fetch(cursor);
-        this.#takeRows(query, rows);
+        this.#takeRows(query, into);
       }
     } catch (error) {
-      if (more > 0) connection.queryClose(cursor);
+      if (more > 0) this.#context.handle.connection.queryClose(cursor);
       throw error;
     }
-    return rows;
   }
 
   /** Computes aggregates over the rows that a query would give; results by their names. */
@@ -268,7 +284,7 @@ export class TableExecutor implements QueryExecutor {
     if (request === undefined || requests.length > 1) return undefined;
     const extreme = extremeQuery(query, request);
     if (extreme === undefined) return undefined;
-    const [row] = this.all<Record<string, unknown>>(extreme, args);
+    const [row] = this.all<Record<string, unknown>>(extreme, args, Infinity);
     return [row?.[request.column.name] ?? null];
   }
 
@@ -382,18 +398,18 @@ export class TableExecutor implements QueryExecutor {
     const { output, resultRows } = connection;
     const rows: unknown[] = into;
     const scope = this.#givesViews(query) ? this.#transaction?.scope : undefined;
-    if (scope !== undefined && connection.resultHasHandles) {
+    if (scope === undefined) {
+      const decode = this.#context.decoderOf(query.query.fields);
+      decode(output, resultRows, rows);
+      return;
+    }
+    if (connection.resultHasHandles) {
       for (let i = 0; i < resultRows; i++) rows.push(handle.viewAt(output.f64[i] ?? 0, scope));
       return;
     }
-    const memory = scope === undefined ? output : handle.copyOutput(connection.resultBytes);
-    const decode = this.#context.decoderOf(query.query.fields);
-    let at = 0;
-    for (let i = 0; i < resultRows; i++) {
-      const record = at + firstRecordHandle;
-      rows.push(
-        scope === undefined ? decode(memory, record) : handle.viewOf(memory, record, scope),
-      );
+    const memory = handle.copyOutput(connection.resultBytes);
+    for (let i = 0, at = 0; i < resultRows; i++) {
+      rows.push(handle.viewOf(memory, at + firstRecordHandle, scope));
       at += (memory.u32[at * 2] ?? 0) / 8;
     }
   }

@@ -36,7 +36,7 @@ export class Result<Row> implements Iterable<Row> {
       this.#rows = [];
       this.count = executor.count(query, []);
     } else {
-      this.#rows = executor.all<Row>(query, []);
+      this.#rows = executor.all<Row>(query, [], Infinity);
       this.count = this.#rows.length;
     }
   }

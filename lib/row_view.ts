@@ -12,6 +12,7 @@ import { codegenPermitted, compile, literal } from "./codegen.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import type { ColumnLayout, TableLayout } from "./layout.ts";
 import type { Memory } from "./memory.ts";
+import { recordHeaderSize } from "./row_encode.ts";
 import {
   readInlineBytes,
   readInlineText,
@@ -50,6 +51,9 @@ export type RowView<Row> = Readonly<Row> & {
  */
 export type RowDecoder = (memory: Memory, handle: number, key?: string) => PlainRow;
 
+/** Makes plain objects of the first `count` records of a memory, and appends them to `into`. */
+export type RowsDecoder = (memory: Memory, count: number, into: unknown[]) => void;
+
 /** A class of row views, one for each table. */
 export type RowViewClass = new (
   memory: Memory,
@@ -80,6 +84,43 @@ export function makeDecoder(
       return { ${fields.join(",\n")} };
     };`;
   return compile(readerBindings(table), body) as RowDecoder;
+}
+
+/**
+ * Makes the decoder of whole results: one function with the loop inside, which costs each row less
+ * than a call.
+ *
+ * @param table The table.
+ * @param columns The columns that the objects get, in their order. Default: all.
+ * @param generate Whether to compile it. Default: if the host permits.
+ */
+export function makeRowsDecoder(
+  table: TableLayout,
+  columns: readonly ColumnLayout[] = table.columns,
+  generate: boolean = codegenPermitted(),
+): RowsDecoder {
+  if (!generate) {
+    const decode = makeDecoderOfClosures(table, columns);
+    return (memory, count, into) => {
+      for (let i = 0, at = 0; i < count; i++) {
+        into.push(decode(memory, at + recordHeaderSize / 8));
+        at += (memory.u32[at * 2] ?? 0) / 8;
+      }
+    };
+  }
+  const fields = columns.map((column) =>
+    `${literal(column.name)}: ${readExpression(table, column)}`
+  );
+  const body = `
+    return function decodeRows(memory, count, into) {
+      const { u8, i32, u32, f64, i64 } = memory;
+      for (let i = 0, at = 0; i < count; i++) {
+        const h = at + ${recordHeaderSize / 8};
+        into.push({ ${fields.join(",\n")} });
+        at += u32[at << 1] >>> 3;
+      }
+    };`;
+  return compile(readerBindings(table), body) as RowsDecoder;
 }
 
 function makeDecoderOfClosures(

@@ -53,6 +53,11 @@ export interface QueryExecutor {
     limitMax: number,
   ): Iterable<Result>;
   /**
+   * Runs a query and returns all of its rows at once, at less cost than `run`. The parameters are
+   * the same.
+   */
+  all<Result>(query: CompiledQuery, args: readonly unknown[], limitMax: number): Result[];
+  /**
    * Gives the rows of a query in portions, and lets the event loop run between them. All rows are
    * of the moment at which the first is asked for.
    */
@@ -172,13 +177,12 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
 
   /** Runs the query and returns all rows. */
   all(): Result[] {
-    return [...this.iterate()];
+    return this.#executor.all<Result>(this.compile(), [], Infinity);
   }
 
   /** Runs the query and returns its first row, or undefined. */
   first(): Result | undefined {
-    for (const row of this.#executor.run<Result>(this.compile(), [], 1)) return row;
-    return undefined;
+    return this.#executor.all<Result>(this.compile(), [], 1)[0];
   }
 
   /** Returns the number of rows that the query would give. */
@@ -422,13 +426,12 @@ export class PreparedQuery<Row, Patch = Partial<Row>> {
    * `type_mismatch` if one is not a value of its column.
    */
   all(...args: unknown[]): Row[] {
-    return [...this.iterate(...args)];
+    return this.#executor.all<Row>(this.#current(), args, Infinity);
   }
 
   /** Runs the query with these values and returns its first row, or undefined. */
   first(...args: unknown[]): Row | undefined {
-    for (const row of this.#executor.run<Row>(this.#current(), args, 1)) return row;
-    return undefined;
+    return this.#executor.all<Row>(this.#current(), args, 1)[0];
   }
 
   /** Returns the number of rows that the query would give with these values. */

@@ -50,7 +50,7 @@ import {
 import { compareValues, findContradiction, type Interval, mergeBounds } from "./interval.ts";
 import type { Plan, Route } from "./plan.ts";
 import { keyCountMax } from "./planner.ts";
-import { columnOf } from "./table_meta.ts";
+import { type ColumnKind, columnOf } from "./table_meta.ts";
 
 /** Bits of the plan's flags byte that a run may add. */
 export const PlanFlag = {
@@ -166,6 +166,11 @@ export class PlanEncoder {
   /** Numbers of the clauses whose values differ from run to run. */
   readonly #open: readonly number[];
   readonly #openDriver: boolean;
+  /** The type of the column of each clause. */
+  readonly #kinds: readonly ColumnKind[];
+  /** The clauses that bound a range scan, and their values in each run. */
+  readonly #bounds: readonly Clause[];
+  readonly #boundValues: readonly (readonly Value[])[];
   /** Whether two clauses on one column can contradict each other in one run and not in the next. */
   readonly #mayContradict: boolean;
   #cursor: Cursor;
@@ -186,6 +191,13 @@ export class PlanEncoder {
       clauses.some((clause, other) => other !== number && clause.column === clauses[number]?.column)
     );
     this.#openDriver = [...plan.equalities, ...plan.bounds].some(isOpen);
+    this.#kinds = clauses.map(({ column }) => columnOf(plan.query.table, column).kind);
+    this.#bounds = plan.bounds.flatMap((number) => clauses[number] ?? []);
+    const { values } = this.#bindings;
+    this.#boundValues = plan.bounds.flatMap((number) => {
+      const operands = values[number];
+      return operands === undefined ? [] : [operands];
+    });
     this.#template = this.#makeTemplate();
     this.#cursor = new Cursor(this.#template);
   }
@@ -283,9 +295,10 @@ export class PlanEncoder {
   #writeOperands(cursor: Cursor, number: number): void {
     const clause = this.#plan.query.clauses[number];
     const values = this.#bindings.values[number];
+    const kind = this.#kinds[number];
     if (clause === undefined || values === undefined || values.length === 0) return;
+    if (kind === undefined) return;
     const at = headerSize + number * clauseSize;
-    const { kind } = columnOf(this.#plan.query.table, clause.column);
     if (clause.operator === "in") {
       cursor.align(8);
       cursor.patchU32(at + ClauseField.count, values.length);
@@ -295,7 +308,8 @@ export class PlanEncoder {
       cursor.patchU32(at + ClauseField.poolSize, cursor.at - start);
       return;
     }
-    const [first, second] = values;
+    const first = values[0];
+    const second = values[1];
     if (first !== undefined) {
       writeOperand(cursor, kind, first, at + ClauseField.a, at + ClauseField.poolAt);
     }
@@ -349,13 +363,13 @@ export class PlanEncoder {
       return;
     }
     const column = columnOf(query.table, index?.columns[0] ?? 0);
-    const keys = distinctFitting(column, values[number] ?? []).slice();
+    let keys = distinctFitting(column, values[number] ?? []);
     if (keys.length > keyCountMax) {
       const message = `An in-list has at most ${keyCountMax} values here, got ${keys.length}`;
       throw new QueryError("invalid_query", message, { offset: -1, word: column.name });
     }
     if (ordering === "route") {
-      keys.sort(descending ? (a, b) => -compareValues(a, b) : compareValues);
+      keys = keys.toSorted(descending ? (a, b) => -compareValues(a, b) : compareValues);
     }
     if (keys.length === 0) cursor.patchByte(Header.route, routeCodes.Empty);
     cursor.patchU32(Header.keyCount, keys.length);
@@ -368,12 +382,8 @@ export class PlanEncoder {
   }
 
   #writeBounds(cursor: Cursor): void {
-    const { query, equalities, bounds, descending, ordering } = this.#plan;
-    const { values } = this.#bindings;
-    const interval: Interval = mergeBounds(
-      bounds.map((number) => query.clauses[number]).filter((clause) => clause !== undefined),
-      bounds.map((number) => values[number] ?? []),
-    );
+    const { equalities, descending, ordering } = this.#plan;
+    const interval: Interval = mergeBounds(this.#bounds, this.#boundValues);
     let flags = (descending ? ScanFlag.descending : 0) |
       (ordering === "route" ? ScanFlag.ordered : 0);
     cursor.patchU32(Header.boundsAt, cursor.at);
@@ -395,10 +405,9 @@ export class PlanEncoder {
     const { query, equalities, index } = this.#plan;
     const sizeAt = cursor.skip(4);
     for (const number of equalities) {
-      const clause = query.clauses[number];
       const value = this.#bindings.values[number]?.[0];
-      if (clause === undefined || value === undefined) continue;
-      writeKeyPart(cursor, columnOf(query.table, clause.column).kind, value);
+      const kind = this.#kinds[number];
+      if (kind !== undefined && value !== undefined) writeKeyPart(cursor, kind, value);
     }
     if (bound !== undefined) {
       const column = index?.columns[equalities.length] ?? 0;

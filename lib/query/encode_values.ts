@@ -86,12 +86,29 @@ export function endCell(cursor: Cursor, sizeAt: number): void {
 
 /** Returns the values that the column can hold, without repetitions, in order. */
 export function distinctFitting(column: ColumnMeta, values: readonly Value[]): readonly Value[] {
-  const [only] = values;
+  const only = values[0];
   if (only === undefined) return values;
   if (values.length === 1) return fits(column, only) ? values : [];
   const fitting = values.filter((value) => fits(column, value));
-  if (!(only instanceof Uint8Array)) return [...new Set(fitting)];
+  if (!(only instanceof Uint8Array)) return withoutRepetitions(fitting);
   return fitting.filter((value, at) =>
     fitting.findIndex((other) => compareValues(other, value) === 0) === at
   );
+}
+
+/** Lists up to this length are searched faster than put into a set. */
+const searchedLengthMax = 12;
+
+function withoutRepetitions(values: Value[]): Value[] {
+  if (values.length > searchedLengthMax) return [...new Set(values)];
+  let kept = 0;
+  for (const value of values) {
+    let at = 0;
+    while (at < kept && values[at] !== value) at += 1;
+    if (at < kept) continue;
+    values[kept] = value;
+    kept += 1;
+  }
+  values.length = kept;
+  return values;
 }

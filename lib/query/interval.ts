@@ -68,7 +68,11 @@ export function mergeBounds(
   values: readonly (readonly Value[])[],
 ): Interval {
   const interval = { low: undefined, lowInclusive: false, high: undefined, highInclusive: false };
-  for (const [at, clause] of clauses.entries()) narrow(interval, clause, values[at] ?? []);
+  for (let at = 0; at < clauses.length; at += 1) {
+    const clause = clauses[at];
+    const operands = values[at];
+    if (clause !== undefined && operands !== undefined) narrow(interval, clause, operands);
+  }
   return interval;
 }
 

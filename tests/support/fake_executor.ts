@@ -40,6 +40,11 @@ export class FakeExecutor implements QueryExecutor {
     return this.rows as Result[];
   }
 
+  all<Result>(query: CompiledQuery, args: readonly unknown[], limitMax: number): Result[] {
+    this.runs.push({ query, args, what: limitMax });
+    return [...this.rows] as Result[];
+  }
+
   async *stream<Result>(
     query: CompiledQuery,
     args: readonly unknown[],
