@@ -6,7 +6,7 @@ import fc from "fast-check";
 import type { TableLayout } from "../lib/layout.ts";
 import { Memory } from "../lib/memory.ts";
 import { encodeKey, makeEncoders, recordHeaderSize, recordSizeMax } from "../lib/row_encode.ts";
-import { makeDecoder, makeViewClass, type PlainRow } from "../lib/row_view.ts";
+import { makeDecoder, makeRowsDecoder, makeViewClass, type PlainRow } from "../lib/row_view.ts";
 import { type Column, defineTable, t, type TableDefinition } from "../lib/schema.ts";
 import { layoutOf } from "./support/layouts.ts";
 
@@ -155,6 +155,27 @@ describe("makeDecoder()", () => {
       const chosen = [5, 0].flatMap((id) => sample.columns[id] ?? []);
       const row = makeDecoder(sample, chosen, generate)(memory, recordHandle);
       assert.deepEqual(Object.entries(row), [["huge", fullRow.huge], ["id", fullRow.id]]);
+    });
+
+    test(`gives all rows of a result${generate ? "" : ", by closures"}`, () => {
+      const memory = newMemory();
+      const rows = [fullRow, { ...fullRow, id: "B", note: "longer than before" }, { id: "C" }];
+      let at = 0;
+      for (const row of rows) {
+        const size = makeEncoders(sample).encodeRow(row, memory, at);
+        memory.u32[at / 4] = size;
+        at += size;
+      }
+      const decode = makeDecoder(sample, sample.columns, generate);
+      const found: unknown[] = ["before"];
+      makeRowsDecoder(sample, sample.columns, generate)(memory, 2, found);
+      const second = (memory.u32[0] ?? 0) / 8 + recordHandle;
+      assert.deepEqual(found, ["before", decode(memory, recordHandle), decode(memory, second)]);
+      const chosen = [5, 0].flatMap((id) => sample.columns[id] ?? []);
+      const few: object[] = [];
+      makeRowsDecoder(sample, chosen, generate)(memory, 3, few);
+      assert.deepEqual(few.map((row) => Object.keys(row)), Array(3).fill(["huge", "id"]));
+      assert.deepEqual((few[2] as PlainRow)["id"], "C");
     });
 
     test(`refuses an int64 that no number is${generate ? "" : ", by closures"}`, () => {
