@@ -408,7 +408,8 @@ export class TableExecutor implements QueryExecutor {
       return;
     }
     const memory = handle.copyOutput(connection.resultBytes);
-    for (let i = 0, at = 0; i < resultRows; i++) {
+    let at = 0;
+    for (let i = 0; i < resultRows; i++) {
       rows.push(handle.viewOf(memory, at + firstRecordHandle, scope));
       at += (memory.u32[at * 2] ?? 0) / 8;
     }

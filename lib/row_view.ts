@@ -102,7 +102,8 @@ export function makeRowsDecoder(
   if (!generate) {
     const decode = makeDecoderOfClosures(table, columns);
     return (memory, count, into) => {
-      for (let i = 0, at = 0; i < count; i++) {
+      let at = 0;
+      for (let i = 0; i < count; i++) {
         into.push(decode(memory, at + recordHeaderSize / 8));
         at += (memory.u32[at * 2] ?? 0) / 8;
       }
