@@ -166,6 +166,8 @@ test {
         _ = @import("log_drain.zig");
         _ = @import("log_keeper.zig");
         _ = @import("log_leader.zig");
+        _ = @import("log_patience.zig");
+        _ = @import("log_repair_test.zig");
         _ = @import("log_reader.zig");
         _ = @import("log_scan.zig");
         _ = @import("log_test.zig");

@@ -129,7 +129,7 @@ const Bench = struct {
             var buffer: [128]u8 align(8) = undefined;
             writer.add(0, 2, rowOf(table, id, id, &buffer));
         }
-        _ = try writer.finish(2, 0);
+        _ = try writer.finish(.{ .position = 2, .logged = 0 });
         // A snapshot without a log would be refused.
         var log = try bench.startLog(uuid, 3, 2);
         log.stop();

@@ -26,7 +26,7 @@ const sync = @import("sync");
 const catalogue_image = @import("catalogue_image.zig");
 const file_layer = @import("file_layer.zig");
 const log_segment = @import("log_segment.zig");
-const LogReader = @import("log_reader.zig").LogReader;
+const log_reader = @import("log_reader.zig");
 const reader = @import("reader.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
@@ -37,6 +37,7 @@ const version_module = @import("version.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const Files = file_layer.Files;
 const Head = version_module.Head;
+const LogReader = log_reader.LogReader;
 const Position = version_module.Position;
 const Region = region_module.Region;
 const RelPtr = version_module.RelPtr;
@@ -61,9 +62,9 @@ pub const Options = struct {
     progress: ?Progress = null,
 
     pub const Log = union(enum) {
-        /// Nobody commits until the snapshot is done, and the log does not count: C0 = C1, no L1.
-        /// `error.Busy` if somebody did.
-        still,
+        /// Nobody commits until the snapshot is done, which then stands in the place of all that
+        /// was logged by leaders before this epoch: C0 = C1, no L1. `error.Busy` if somebody did.
+        begin: u32,
         flush: Flush,
     };
 
@@ -100,7 +101,7 @@ pub fn run(
 ) Error!Result {
     const region = session.region;
     const start = switch (options.log) {
-        .still => region.control.next.word.load(.acquire),
+        .begin => region.control.next.word.load(.acquire),
         .flush => ring.drainedPosition(region),
     };
     // From here on the log has a whole row where it would have a change of one from before.
@@ -127,15 +128,15 @@ pub fn run(
         log.checkpoint_rows_expected.store(0, .monotonic);
         log.checkpoint_rows.store(0, .monotonic);
     }
-    const end, const logged = scan.all(catalogue, image) catch |err| {
+    const ending = scan.all(catalogue, image) catch |err| {
         writer.abandon();
         return err;
     };
-    const footer = writer.finish(end, logged) catch |err| return statusOf(err);
+    const footer = writer.finish(ending) catch |err| return statusOf(err);
     return .{
         .start = start,
-        .end = end,
-        .logged = logged,
+        .end = ending.position,
+        .logged = ending.logged,
         .rows = footer.rows,
         .bytes = footer.file_size,
     };
@@ -156,12 +157,12 @@ const Scan = struct {
     bytes: u64 = 0,
     total: u64,
 
-    /// Writes all rows. Returns C1 and L1.
+    /// Writes all rows.
     fn all(
         scan: *Scan,
         catalogue: *Catalogue,
         image: []const u8,
-    ) Error!struct { Position, Position } {
+    ) Error!snapshot_file.Writer.Ending {
         const region = scan.session.region;
         for (0..catalogue_image.tableCount(image).?) |id| {
             const schema = try catalogue.table(@intCast(id));
@@ -169,8 +170,11 @@ const Scan = struct {
         }
         const end = region.control.next.word.load(.acquire);
         return switch (scan.options.log) {
-            .still => if (end == scan.start) .{ end, 0 } else error.Busy,
-            .flush => |log| .{ end, try log.wait(log.context, end) },
+            .begin => |epoch| if (end == scan.start)
+                .{ .position = end, .logged = 0, .begins_log = epoch }
+            else
+                error.Busy,
+            .flush => |log| .{ .position = end, .logged = try log.wait(log.context, end) },
         };
     }
 
@@ -255,11 +259,9 @@ fn removeSegments(
     store_uuid: [16]u8,
     needed: Position,
 ) snapshot_file.Error!void {
-    var log: LogReader = try .open(gpa, files, .{
-        .store_uuid = store_uuid,
-        .from = needed,
-        .to = needed,
-    });
+    const options: log_reader.Options = .{ .store_uuid = store_uuid, .from = needed, .to = needed };
+    var log = LogReader.open(gpa, files, options) catch |err|
+        return if (err == error.IoError) {} else err;
     defer log.close();
     const first = log.neededFor(needed) orelse return;
     for (log.listed) |*file| {

@@ -16,6 +16,8 @@
 //!     the snapshot, is refused with `corrupt`. `salvage: prefix` opens what stands before the
 //!     damage; then a new snapshot is written, and the old segments are kept under other names
 //!   * files of another store are refused, never passed by
+//!   * a snapshot that stands in the place of a log that was lost (`log_repair.zig`) needs no log;
+//!     if whoever wrote it was killed before the next segment, that is begun here
 //!
 //! No file is changed or removed, apart from the renaming after a salvage. So a recovery that is
 //! killed or fails anywhere is simply done again: the region is named only when it is complete, and
@@ -213,6 +215,7 @@ const Search = struct {
             .store_uuid = search.options.store_uuid,
             .from = from,
             .required = if (required > from) required else position_first,
+            .begins = if (snapshot) |s| s.logBegins() else null,
         }) catch |err| return checkpoint.statusOf(err);
         errdefer log.close();
         if (snapshot == null and search.snapshots > 0 and log.newest() == null) {
@@ -353,7 +356,7 @@ pub fn load(plan: *Plan, region: *const Region, detail: *Detail) Error!Report {
     try filling.declareTables();
     const report = try filling.fill();
     filling.setWatermarks();
-    if (plan.salvaged) try filling.settleSalvage();
+    if (plan.salvaged) try filling.settleSalvage() else try filling.settleRepair();
     return report;
 }
 
@@ -497,19 +500,32 @@ const Filling = struct {
         filling.report(.index, done, total);
     }
 
-    /// Begins the log anew behind the snapshot. Returns the number of the segment.
-    fn beginLog(filling: *Filling) log_reader.Error!u32 {
+    /// Begins the log anew behind the snapshot, which has everything up to `previous`. Returns the
+    /// number of the segment.
+    fn beginLog(filling: *Filling, previous: Position) log_reader.Error!u32 {
         const plan = filling.plan;
         var writer: LogWriter = try .start(plan.gpa, plan.files, .{
             .store_uuid = plan.options.store_uuid,
             .incarnation = plan.incarnation,
             .leader_epoch = 0,
             .start_position = plan.start + 1,
-            .previous_position = plan.start,
+            .previous_position = previous,
             .size = log_segment.size_min,
         });
         defer writer.stop();
         return writer.segmentNumber();
+    }
+
+    /// After a repair whose owner did not come to begin the log: nothing of the old one may be
+    /// asked any more.
+    fn settleRepair(filling: *Filling) Error!void {
+        const plan = filling.plan;
+        const snapshot = &(plan.snapshot orelse return);
+        if (snapshot.logBegins() == null or plan.log.live.len > 0) return;
+        const segment = filling.beginLog(plan.last) catch |err| return checkpoint.statusOf(err);
+        const control = filling.region.control;
+        control.log.segment.store(segment, .release);
+        control.durable.word.store(plan.start, .release);
     }
 
     /// After a salvage the directory must not hold the damage any more: writes what was saved as a
@@ -522,13 +538,13 @@ const Filling = struct {
         _ = try checkpoint.run(plan.files, plan.gpa, session, filling.catalogue, .{
             .store_uuid = plan.options.store_uuid,
             .incarnation = plan.incarnation,
-            .log = .still,
+            .log = .{ .begin = 0 },
         });
         const numbers = log_segment.numbers(plan.files, plan.gpa) catch |err|
             return checkpoint.statusOf(err);
         defer plan.gpa.free(numbers);
-        // A snapshot without any log would be refused: nobody could tell that there was none.
-        const segment = filling.beginLog() catch |err| return checkpoint.statusOf(err);
+        // So that nobody asks the old ones, which are about to have other names.
+        const segment = filling.beginLog(plan.start) catch |err| return checkpoint.statusOf(err);
         for (numbers) |number| {
             const name: log_segment.Name = .of(number);
             var buffer: [file_layer.name_size_max]u8 = undefined;

@@ -506,7 +506,7 @@ pub const Durability = struct {
             const is_us = process == identity.process and
                 word.generation == @as(u24, @truncate(identity.generation));
             if (!is_us and !liveness.isGone(liveness.context, process, word.generation)) {
-                if (!self.stall.isOver(self.region, seen)) return false;
+                if (!self.stall.isOver(self.region, seen, sync.nowNs())) return false;
             }
         }
         const leader = Leader.take(self.region, seen, self.options.identity) orelse return false;

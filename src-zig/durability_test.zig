@@ -5,7 +5,6 @@
 
 const std = @import("std");
 const catalogue_module = @import("catalogue.zig");
-const cold_recovery = @import("cold_recovery.zig");
 const durability = @import("durability.zig");
 const file_layer_memory = @import("file_layer_memory.zig");
 const log_reader = @import("log_reader.zig");
@@ -30,11 +29,11 @@ const Session = session_module.Session;
 const TableInfo = @import("table_info.zig").TableInfo;
 const testing = std.testing;
 
-const keys_max = 16;
+pub const keys_max = 16;
 /// The number of each row, null where there is none.
-const State = [keys_max]?i64;
+pub const State = [keys_max]?i64;
 
-const Machine = struct {
+pub const Machine = struct {
     memory: []align(4096) u8,
     region: Region,
     catalogue: Catalogue,
@@ -46,7 +45,7 @@ const Machine = struct {
     /// The committed transactions by their positions.
     history: std.ArrayList(struct { position: u64, key: u8, value: ?i64 }),
 
-    fn init(self: *Machine) !void {
+    pub fn init(self: *Machine) !void {
         var config: region_module.Config = .forSize(4 << 20);
         config.cells_log2 = 10;
         self.memory = try testing.allocator.alignedAlloc(u8, .fromByteUnits(4096), config.size_max);
@@ -77,7 +76,7 @@ const Machine = struct {
         self.session = try .open(&self.region, testing.allocator, claim);
     }
 
-    fn deinit(self: *Machine) void {
+    pub fn deinit(self: *Machine) void {
         self.disk.fault = null;
         for (&self.processes, self.dead) |*process, dead| {
             if (dead) bury(process) else process.stop();
@@ -95,7 +94,7 @@ const Machine = struct {
         if (process.session) |session| session.close();
     }
 
-    fn rescue(context: *anyopaque) @import("checkpoint.zig").Error!u64 {
+    pub fn rescue(context: *anyopaque, epoch: u32) @import("checkpoint.zig").Error!u64 {
         const self: *Machine = @ptrCast(@alignCast(context));
         const claim = session_module.processClaim(9, 1);
         const session = try Session.open(&self.region, testing.allocator, claim);
@@ -106,6 +105,7 @@ const Machine = struct {
             session,
             &self.catalogue,
             self.region.header.incarnation,
+            epoch,
         );
     }
 
@@ -120,7 +120,7 @@ const Machine = struct {
         return self.dead[process];
     }
 
-    fn put(self: *Machine, key: u8, value: ?i64) !void {
+    pub fn put(self: *Machine, key: u8, value: ?i64) !void {
         var buffer: [512]u8 align(8) = undefined;
         var builder: row_module.Builder = .init(self.table, &buffer);
         const text = [_]u8{'a' + key};
@@ -146,7 +146,7 @@ const Machine = struct {
         self.settle();
     }
 
-    const altitude = 1;
+    pub const altitude = 1;
 
     /// What maintenance threads do.
     fn settle(self: *Machine) void {
@@ -156,20 +156,20 @@ const Machine = struct {
         vacuum.advanceHorizon(&self.region);
     }
 
-    fn next(self: *Machine) u64 {
+    pub fn next(self: *Machine) u64 {
         return self.region.control.next.word.load(.acquire);
     }
 
-    fn durable(self: *Machine) u64 {
+    pub fn durable(self: *Machine) u64 {
         return ring.Watermark.position(self.region.control.durable.word.load(.acquire));
     }
 
-    fn state(self: *Machine) LogState {
+    pub fn state(self: *Machine) LogState {
         return @enumFromInt(self.region.control.shared.log_state.load(.acquire));
     }
 
     /// The rows as of a position.
-    fn expected(self: *Machine, position: u64) State {
+    pub fn expected(self: *Machine, position: u64) State {
         var rows: State = @splat(null);
         for (self.history.items) |one| {
             if (one.position <= position) rows[one.key] = one.value;
@@ -179,7 +179,7 @@ const Machine = struct {
 
     /// Reads the log of a disk and checks that it holds a prefix of the history, at least up to
     /// `promised`.
-    fn expectPrefix(self: *Machine, disk: *MemoryDisk, promised: u64) !void {
+    pub fn expectPrefix(self: *Machine, disk: *MemoryDisk, promised: u64) !void {
         var log: log_reader.LogReader = try .open(testing.allocator, disk.files(), .{
             .store_uuid = @splat(7),
         });
@@ -415,50 +415,6 @@ test "Durability: after an error of a sync the log goes on in a new file, or not
         try process.flush();
         try m.expectPrefix(&m.disk, m.next());
     }
-}
-
-test "Durability: what cannot be copied out of a lost log is written down from memory" {
-    var m: Machine = undefined;
-    try m.init();
-    defer m.deinit();
-    const process = &m.processes[0];
-    process.options.rescue = .{ .context = &m, .write = Machine.rescue };
-    _ = process.round();
-    try m.put(1, 1);
-    try process.flush();
-    try m.put(2, 2);
-    _ = process.drainOnce();
-    const place = process.keeper.?.writer.last_place;
-    try m.put(3, 3);
-    m.disk.fault = .{ .call = .sync };
-    try testing.expectError(error.DurabilityUnknown, process.waitDurable(m.next(), 0));
-    m.disk.flipBit(log_segment.Name.of(place.number).slice(), 8 * place.offset + 300);
-    m.disk.fault = null;
-    // The copy fails, and then memory is asked.
-    for (0..2) |_| {
-        try testing.expectEqual(LogState.failed, m.state());
-        try testing.expectError(error.LogFailed, m.put(4, 4));
-        process.retry = .{};
-        _ = process.round();
-    }
-    try testing.expectEqual(LogState.working, m.state());
-    try testing.expectEqual(m.next(), m.durable());
-    const repaired = m.next();
-    try m.put(4, 4);
-    try process.flush();
-
-    var random: std.Random.DefaultPrng = .init(1);
-    var image = try m.disk.crash(random.random(), .{});
-    defer image.deinit();
-    var detail: status.Detail = .{};
-    var plan = try cold_recovery.examine(image.files(), testing.allocator, .{
-        .store_uuid = @splat(7),
-    }, &detail);
-    defer plan.deinit();
-    try testing.expectEqual(m.next(), plan.last);
-    try testing.expectEqual(repaired, plan.snapshot.?.footer.start);
-    try testing.expectEqual(repaired, plan.snapshot.?.footer.end);
-    try testing.expectEqual(3, plan.snapshot.?.footer.rows);
 }
 
 test "Durability: a leader that stood still finds another one, and its segment sealed" {

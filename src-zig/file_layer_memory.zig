@@ -98,6 +98,8 @@ pub const MemoryDisk = struct {
     /// By handle; null once closed.
     open_files: std.ArrayList(?struct { node: usize, writable: bool }) = .empty,
     fault: ?Fault = null,
+    /// A file of which nothing behind the first block can be read.
+    unreadable: ?[]const u8 = null,
     /// Bytes that fit on the disk.
     capacity: u64 = 1 << 40,
     calls: std.EnumArray(Call, u32) = .initFill(0),
@@ -142,6 +144,7 @@ pub const MemoryDisk = struct {
             try image.nodes.append(disk.gpa, try disk.crashNode(node, random, options));
         }
         try image.forgetChanges();
+        image.unreadable = disk.unreadable;
         return image;
     }
 
@@ -286,6 +289,11 @@ pub const MemoryDisk = struct {
         return &disk.nodes.items[disk.open_files.items[@intCast(file)].?.node];
     }
 
+    fn isUnreadable(disk: *MemoryDisk, file: Handle) bool {
+        const name = disk.unreadable orelse return false;
+        return disk.names.get(name) == disk.open_files.items[@intCast(file)].?.node;
+    }
+
     fn sizeOf(context: *anyopaque, file: Handle) Error!u64 {
         const disk = enter(context);
         defer disk.mutex.unlock();
@@ -296,6 +304,7 @@ pub const MemoryDisk = struct {
         const disk = enter(context);
         defer disk.mutex.unlock();
         try disk.meet(.read);
+        if (offset + buffer.len > block_size and disk.isUnreadable(file)) return error.IoError;
         const bytes = disk.nodeOf(file).seen.items;
         if (offset >= bytes.len) return 0;
         const at: usize = @intCast(offset);

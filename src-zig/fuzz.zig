@@ -10,12 +10,14 @@ const Fuzzer = struct {
     name: []const u8,
     /// Rounds that take about a second in a debug build.
     rounds: usize,
-    run: *const fn (gpa: Allocator, seed: u64, rounds: usize) anyerror!void,
+    /// Returns how many disks it has looked at that a power cut may have left.
+    run: *const fn (gpa: Allocator, seed: u64, rounds: usize) anyerror!u64,
 
     fn of(comptime name: []const u8, rounds: usize, comptime file: type) Fuzzer {
         return .{ .name = name, .rounds = rounds, .run = struct {
-            fn run(gpa: Allocator, seed: u64, count: usize) anyerror!void {
-                _ = try file.run(gpa, seed, count);
+            fn run(gpa: Allocator, seed: u64, count: usize) anyerror!u64 {
+                const images = try file.run(gpa, seed, count);
+                return if (@TypeOf(images) == void) 0 else images;
             }
         }.run };
     }
@@ -24,7 +26,7 @@ const Fuzzer = struct {
 const fuzzers = [_]Fuzzer{
     .of("glob", 10_000, @import("glob_fuzz.zig")),
     .of("ingest", 500, @import("ingest_fuzz.zig")),
-    .of("log", 200, @import("log_fuzz.zig")),
+    .of("log", 250, @import("log_fuzz.zig")),
     .of("log_row", 20_000, @import("log_row_fuzz.zig")),
     .of("plan", 1_000, @import("plan_fuzz.zig")),
     .of("power_cut", 10, @import("power_cut_fuzz.zig")),
@@ -57,7 +59,8 @@ pub fn main(init: std.process.Init) !u8 {
         }
         try out.print("fuzz {s} {d} {d}\n", .{ name, seed, rounds });
         try out.flush();
-        try fuzzer.run(init.gpa, seed, rounds);
+        const images = try fuzzer.run(init.gpa, seed, rounds);
+        if (images > 0) try out.print("{d} power cuts\n", .{images});
         try out.print("nothing found\n", .{});
         return 0;
     }

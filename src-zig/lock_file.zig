@@ -318,6 +318,15 @@ test "LockFile: refuses foreign, damaged, and public files" {
     var content: Content = .{ .store_uuid = @splat(1), .checksum = 0 };
     try os.writeAllAt(fd, std.mem.asBytes(&content), 0);
     try testing.expectError(error.Corrupt, lock.lockInit(false, &detail));
+    var whole: Content = .{ .store_uuid = @splat(1), .checksum = 0 };
+    whole.checksum = whole.sum();
+    for (0..8 * @sizeOf(Content)) |bit| {
+        const bytes = std.mem.asBytes(&whole);
+        bytes[bit / 8] ^= @as(u8, 1) << @intCast(bit % 8);
+        defer bytes[bit / 8] ^= @as(u8, 1) << @intCast(bit % 8);
+        try os.writeAllAt(fd, bytes, 0);
+        try testing.expect(std.meta.isError(lock.lockInit(false, &detail)));
+    }
     content.format = 9;
     try os.writeAllAt(fd, std.mem.asBytes(&content), 0);
     try testing.expectError(error.LayoutVersion, lock.lockInit(false, &detail));

@@ -32,30 +32,120 @@ pub const Retry = struct {
 pub const Stall = struct {
     leader: u64 = 0,
     heartbeat: u64 = 0,
+    /// 0: nobody is watched yet.
     since_ns: u64 = 0,
     patience_ns: u64 = stall_ns_min,
 
     /// True if it has stood still for too long, with work before it.
-    pub fn isOver(stall: *Stall, region: *const Region, leader: u64) bool {
+    pub fn isOver(stall: *Stall, region: *const Region, leader: u64, now_ns: u64) bool {
         const log = &region.control.log;
-        const now = sync.nowNs();
         const heartbeat = log.heartbeat.load(.monotonic);
         const work = ring.stampedPosition(region) > ring.drainedPosition(region) or
             log.sync_wanted.load(.monotonic) > durability.durablePosition(region);
         const state = region.control.shared.log_state.load(.monotonic);
         const moves = leader != stall.leader or heartbeat != stall.heartbeat or !work or
             state != @intFromEnum(LogState.working);
+        // No such clock goes back, but a machine that is moved while it runs may bring another one.
+        if (now_ns < stall.since_ns) stall.since_ns = now_ns;
+        const waited_ns = now_ns - stall.since_ns;
         if (moves or stall.since_ns == 0) {
-            const rested = now -% stall.since_ns >= stall_ns_max;
+            const rested = waited_ns >= stall_ns_max;
             if (leader == stall.leader and rested) stall.patience_ns = stall_ns_min;
             stall.leader = leader;
             stall.heartbeat = heartbeat;
-            stall.since_ns = now;
+            stall.since_ns = now_ns;
             return false;
         }
-        if (now -% stall.since_ns < stall.patience_ns) return false;
+        if (waited_ns < stall.patience_ns) return false;
         stall.patience_ns = @min(2 * stall.patience_ns, stall_ns_max);
         stall.since_ns = 0;
         return true;
     }
 };
+
+const testing = std.testing;
+
+/// A region with a leader, one commit that it has not drained, and somebody who watches it.
+const Watch = struct {
+    bench: @import("core_test.zig").Bench,
+    stall: Stall = .{},
+    now_ns: u64 = 30 * 24 * 3600 * std.time.ns_per_s,
+    leader: u64 = 7,
+
+    fn init(watch: *Watch) !void {
+        watch.* = .{ .bench = undefined };
+        try watch.bench.init(4 << 20);
+        const control = watch.bench.region.control;
+        control.shared.log_state.raw = @intFromEnum(LogState.working);
+        control.stamped.word.raw = ring.drainedPosition(&watch.bench.region) + 1;
+    }
+
+    /// Looks every 20 ms, as a drainer does, and returns the milliseconds until it would take over;
+    /// null if it would not within a time.
+    fn patienceMs(watch: *Watch, most_ms: u64) ?u64 {
+        const started = watch.now_ns;
+        while (!watch.isOver()) {
+            if (watch.now_ns - started >= most_ms * std.time.ns_per_ms) return null;
+            watch.now_ns += 20 * std.time.ns_per_ms;
+        }
+        return (watch.now_ns - started) / std.time.ns_per_ms;
+    }
+
+    fn isOver(watch: *Watch) bool {
+        return watch.stall.isOver(&watch.bench.region, watch.leader, watch.now_ns);
+    }
+};
+
+test "Stall: a leader with work that stands still is replaced after 2 s, the next ones later" {
+    var watch: Watch = undefined;
+    try watch.init();
+    defer watch.bench.deinit();
+    try testing.expectEqual(2_000, watch.patienceMs(60_000));
+    // Whoever took over stands still as well, as on a disk that is slow for everybody.
+    for ([_]u64{ 4_000, 8_000, 16_000, 32_000, 64_000, 64_000 }) |expected_ms| {
+        watch.leader += 1;
+        try testing.expectEqual(expected_ms, watch.patienceMs(100_000));
+    }
+    // One that has led for a while without a stall ends the suspicion.
+    watch.leader += 1;
+    _ = watch.isOver();
+    watch.now_ns += stall_ns_max;
+    watch.bench.region.control.log.heartbeat.raw += 1;
+    _ = watch.isOver();
+    try testing.expectEqual(2_000, watch.patienceMs(60_000));
+}
+
+test "Stall: a leader that moves, has nothing to do, or has no disk is left alone" {
+    var watch: Watch = undefined;
+    try watch.init();
+    defer watch.bench.deinit();
+    const control = watch.bench.region.control;
+    for (0..10) |_| {
+        try testing.expectEqual(null, watch.patienceMs(1_900));
+        control.log.heartbeat.raw += 1;
+    }
+    for ([_]LogState{ .no_space, .failed }) |state| {
+        control.shared.log_state.raw = @intFromEnum(state);
+        try testing.expectEqual(null, watch.patienceMs(60_000));
+    }
+    control.shared.log_state.raw = @intFromEnum(LogState.working);
+    control.stamped.word.raw = ring.drainedPosition(&watch.bench.region);
+    try testing.expectEqual(null, watch.patienceMs(60_000));
+    // Somebody waits for the disk.
+    control.log.sync_wanted.raw = durability.durablePosition(&watch.bench.region) + 1;
+    try testing.expectEqual(2_000, watch.patienceMs(60_000));
+}
+
+test "Stall: a clock that jumps costs one take-over or one wait, and no more" {
+    var watch: Watch = undefined;
+    try watch.init();
+    defer watch.bench.deinit();
+    _ = watch.isOver();
+    watch.now_ns += 7 * 24 * 3600 * std.time.ns_per_s;
+    try testing.expect(watch.isOver());
+    watch.leader += 1;
+    try testing.expectEqual(null, watch.patienceMs(3_900));
+    // Back by a week: the wait begins anew.
+    watch.now_ns -= 7 * 24 * 3600 * std.time.ns_per_s;
+    try testing.expectEqual(4_000, watch.patienceMs(60_000));
+}

@@ -51,6 +51,9 @@ pub const Options = struct {
     to: u64 = std.math.maxInt(u64),
     /// A position that was logged and synced, or 1 if the caller knows of none.
     required: u64 = 1,
+    /// A snapshot has everything up to `from` and stands in the place of what came before this:
+    /// segments before it have no say, and there may be none after it yet.
+    begins: ?segment.Generation = null,
 };
 
 pub const Verdict = union(enum) {
@@ -160,7 +163,7 @@ pub const LogReader = struct {
             .last_position = options.from,
         };
         errdefer reader.close();
-        reader.live = try liveSegments(gpa, listed, options.to);
+        reader.live = try liveSegments(gpa, listed, &options);
         var walk: Walk = .{ .reader = &reader, .window = .{ .gpa = gpa, .files = files } };
         defer walk.window.deinit();
         if (reader.firstNeeded(options.from)) |first| {
@@ -302,13 +305,19 @@ fn voidFrom(header: *const segment.Header) u64 {
     return @min(header.start_position, header.previous_position + 1);
 }
 
-/// The segments that have a say about positions up to `to`, in their order.
-fn liveSegments(gpa: Allocator, listed: []const Listed, to: u64) Allocator.Error![]Live {
+/// The segments that have a say about positions up to `options.to`, in their order.
+fn liveSegments(
+    gpa: Allocator,
+    listed: []const Listed,
+    options: *const Options,
+) Allocator.Error![]Live {
+    const to = options.to;
     var live: std.ArrayList(Live) = .empty;
     defer live.deinit(gpa);
     for (listed) |*file| {
         if (file.found != .header) continue;
         const header = file.found.header;
+        if (options.begins) |first| if (header.generation().isBefore(first)) continue;
         try live.append(gpa, .{
             .header = header,
             .size = @min(header.size, file.size),
@@ -423,12 +432,14 @@ const Walk = struct {
         const reader = walk.reader;
         if (reader.refusal()) |refused| return .{ .damaged = refused };
         const options = &reader.options;
-        var after: After = .{ .hint = options.required };
+        var after: After = .{ .hint = options.required, .from = options.from };
         try walk.lookIntoHeadless(0, &after);
         // The header of a first segment is on the disk before its first commit. So where there are
         // none, a power cut or a kill may have kept the header back, and nothing is lost.
         const begins = if (reader.live.len > 0) reader.live[0].header.previous_position else 1;
-        if (@max(options.from, after.hint, begins) > 1 or after.commit_count > 0) {
+        const expected = if (options.begins == null) options.from else 1;
+        const known = if (options.begins == null) 1 else options.from;
+        if (@max(expected, after.hint, begins) > known or after.commit_count > 0) {
             const number = if (reader.listed.len > 0) reader.listed[0].number else 0;
             const last = @max(begins, after.hint, options.from + 1);
             return damagedAt(.start_missing, .{ .number = number }, options.from + 1, last);
@@ -453,7 +464,7 @@ const Walk = struct {
         if (is_bounded and (last == required or last == reader.options.to)) return .clean;
         if (walk.passed_to) return .clean;
 
-        var after: After = .{ .hint = required };
+        var after: After = .{ .hint = required, .from = reader.options.from };
         try walk.lookBehind(index, &after);
         if (after.hint > last) return damagedAt(.frames, place, last + 1, after.hint);
         const is_last = index + 1 == reader.live.len;
@@ -530,7 +541,9 @@ const After = struct {
     hint: u64,
     /// There is something but zeros.
     has_bytes: bool = false,
-    /// Commits and parts that are not void.
+    /// What the caller has anyway.
+    from: u64,
+    /// Commits and parts behind `from` that are not void.
     commit_count: u32 = 0,
 
     /// Looks at every place where a frame could be from `offset` on.
@@ -543,7 +556,7 @@ const After = struct {
             at = used + frame.header.length;
             if (frame.header.position >= limit) continue;
             const is_commit = frame.header.kind == .commit or frame.header.kind == .part;
-            after.commit_count += @intFromBool(is_commit);
+            after.commit_count += @intFromBool(is_commit and frame.header.position > after.from);
             after.hint = @max(after.hint, frame.header.durable_hint);
         }
     }

@@ -7,8 +7,10 @@
 //! position, and the next segment begins behind it.
 //!
 //! Killed before the snapshot has its name: nothing has changed. Killed between that and the header
-//! of the next segment: the region in memory has everything, and if that is lost too, the older
-//! log is judged as if there had been no repair.
+//! of the next segment: the next leader copies or repairs once more, and its segments are of a
+//! later epoch. If the region is lost too, the snapshot says that what leaders before this one have
+//! written does not count, so the log that failed is not even read, and recovery begins the next
+//! one. `log_repair_test.zig` kills at each call of the file layer.
 
 const std = @import("std");
 const checkpoint = @import("checkpoint.zig");
@@ -24,14 +26,15 @@ const Session = @import("session.zig").Session;
 /// How a process writes down what it has in memory.
 pub const Rescue = struct {
     context: *anyopaque,
-    /// Puts a snapshot on the disk and returns the position up to which it holds everything.
-    write: *const fn (context: *anyopaque) checkpoint.Error!Position,
+    /// Puts a snapshot on the disk that replaces what leaders before `epoch` have logged, and
+    /// returns the position up to which it holds everything.
+    write: *const fn (context: *anyopaque, epoch: u32) checkpoint.Error!Position,
 };
 
 /// Takes the log of a leader to where it can begin anew. False if that did not work or somebody
 /// else leads; the log is what it was then.
 pub fn run(rescue: Rescue, leader: *log_leader.Leader) bool {
-    const position = rescue.write(rescue.context) catch return false;
+    const position = rescue.write(rescue.context, leader.word.epoch) catch return false;
     // In this order: `durable` never passes `drained`.
     return leader.passDrained(position) and leader.passDurable(position);
 }
@@ -45,6 +48,7 @@ pub fn writeSnapshot(
     session: *Session,
     catalogue: *Catalogue,
     incarnation: u64,
+    epoch: u32,
 ) checkpoint.Error!Position {
     const hold = gate.take(session) orelse return error.Busy;
     defer hold.release();
@@ -61,7 +65,7 @@ pub fn writeSnapshot(
     const result = try checkpoint.run(files, gpa, session, catalogue, .{
         .store_uuid = region.header.store_uuid,
         .incarnation = incarnation,
-        .log = .still,
+        .log = .{ .begin = epoch },
         .progress = .{ .context = session, .report = renew },
     });
     return result.end;

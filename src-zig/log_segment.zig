@@ -23,6 +23,17 @@ const Allocator = std.mem.Allocator;
 const Files = file_layer.Files;
 const Handle = file_layer.Handle;
 
+/// Who has written a segment: a leader of a region.
+pub const Generation = struct {
+    incarnation: u64,
+    leader_epoch: u64,
+
+    pub fn isBefore(a: Generation, b: Generation) bool {
+        if (a.incarnation != b.incarnation) return a.incarnation < b.incarnation;
+        return a.leader_epoch < b.leader_epoch;
+    }
+};
+
 /// Also what a sync may tear: a block that holds a synced byte is never written again.
 pub const block_size = 4096;
 /// Bytes before the first frame.
@@ -76,9 +87,13 @@ pub const Header = extern struct {
 
     /// The order in which segments make one log.
     pub fn isBefore(a: *const Header, b: *const Header) bool {
-        if (a.incarnation != b.incarnation) return a.incarnation < b.incarnation;
-        if (a.leader_epoch != b.leader_epoch) return a.leader_epoch < b.leader_epoch;
+        if (a.generation().isBefore(b.generation())) return true;
+        if (b.generation().isBefore(a.generation())) return false;
         return a.number < b.number;
+    }
+
+    pub fn generation(header: *const Header) Generation {
+        return .{ .incarnation = header.incarnation, .leader_epoch = header.leader_epoch };
     }
 
     /// The whole header area.

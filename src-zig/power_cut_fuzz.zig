@@ -2,9 +2,10 @@
 //!
 //! Several processes, which are `Durability`s without threads, share one region and one disk, both
 //! in memory. They commit with `on` and with `off`, write checkpoints, are killed inside of any
-//! call of the disk, and take over from each other. Every few steps the power is cut: a copy of the
-//! disk is made on which any subset of the blocks and names that were not synced is missing or
-//! torn, and it is recovered.
+//! call of the disk, and take over from each other. Now and then a sync fails, perhaps what was
+//! written cannot be read either, and the log is repaired. Every few steps the power is cut: a copy
+//! of the disk is made on which any subset of the blocks and names that were not synced is missing
+//! or torn, and it is recovered.
 //!
 //! Checks, for each of these images:
 //!
@@ -19,6 +20,7 @@
 const std = @import("std");
 const checkpoint = @import("checkpoint.zig");
 const durability = @import("durability.zig");
+const log_repair = @import("log_repair.zig");
 const log_segment = @import("log_segment.zig");
 const memory = @import("file_layer_memory.zig");
 const model = @import("recovery_model.zig");
@@ -34,6 +36,8 @@ const Allocator = std.mem.Allocator;
 const testing = std.testing;
 
 const process_count = 3;
+/// Rounds of a leader within which it has repaired the log.
+const repair_rounds_max = 8;
 /// Power cuts after which the store goes on, before it is made anew.
 const restarts_max = 4;
 /// Images of one moment.
@@ -141,6 +145,7 @@ const Machine = struct {
             .identity = .{ .process = @intCast(i + 1), .generation = machine.generations[i] },
             .liveness = .{ .context = machine, .isGone = isGone },
             .segment_size = log_segment.size_min,
+            .rescue = .{ .context = machine, .write = rescue },
         });
     }
 
@@ -193,7 +198,8 @@ const Machine = struct {
             0 => try machine.declareSome(),
             1...2 => try machine.writeCheckpoint(),
             3...5 => try machine.killLeader(),
-            6...12 => try machine.drain(),
+            6 => try machine.failLog(),
+            7...12 => try machine.drain(),
             13...15 => try machine.syncRound(),
             else => try machine.commit(),
         }
@@ -277,6 +283,37 @@ const Machine = struct {
         for (0..process_count) |i| if (machine.dead[i]) machine.open(i);
         _ = try machine.leader();
         machine.noteDurable();
+    }
+
+    /// A sync fails, and a later one does not. What the leader has written can be read, or not.
+    fn failLog(machine: *Machine) !void {
+        const process = try machine.leader();
+        const position = machine.store.region.control.next.word.load(.acquire);
+        machine.disk.fault = .{ .call = .sync, .once = true };
+        const name: log_segment.Name = .of(process.keeper.?.writer.segmentNumber());
+        const key = machine.disk.names.getKey(name.slice());
+        if (machine.random.boolean()) machine.disk.unreadable = key;
+        defer machine.disk.unreadable = null;
+        _ = process.waitDurable(position, 0) catch {};
+        machine.disk.fault = null;
+        for (0..repair_rounds_max) |_| {
+            process.retry = .{};
+            _ = process.round();
+            if (process.keeper != null and !process.is_over) return machine.noteDurable();
+        }
+        return error.NotRepaired;
+    }
+
+    fn rescue(context: *anyopaque, epoch: u32) checkpoint.Error!Position {
+        const machine: *Machine = @ptrCast(@alignCast(context));
+        return log_repair.writeSnapshot(
+            machine.disk.files(),
+            machine.gpa,
+            machine.store.session,
+            &machine.store.catalogue,
+            machine.incarnation,
+            epoch,
+        );
     }
 
     fn dieAtFault(machine: *Machine) void {
@@ -383,5 +420,5 @@ const Machine = struct {
 
 test "fuzz: any power cut leaves what was promised, and whole transactions" {
     const images = try run(testing.allocator, 1, 1);
-    try testing.expect(images > 30);
+    try testing.expect(images >= restarts_max * (images_per_cut + 1));
 }

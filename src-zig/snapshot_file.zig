@@ -19,7 +19,8 @@
 //!             +40    catalogue_size u32                   +32  rows u64
 //!             +44    catalogue_checksum u32               +40  blocks u64
 //!             +48    zeros                                +48  file_size u64
-//!             +4092  checksum u32, of what stands before  +56  zeros
+//!             +4092  checksum u32, of what stands before  +56  begins_log u32, 0 or 1
+//!                                                         +60  leader_epoch u32
 //!
 //!     block   +0   checksum u32, of what follows, as far as `size` goes
 //!             +4   size u32: bytes used, this header included; a multiple of 8
@@ -34,6 +35,10 @@
 //! L1 is the last position that was logged when the snapshot was finished, and the log was on disk
 //! up to it: a log that ends before L1 has lost something. It is 0 if there was no log.
 //!
+//! With `begins_log` the snapshot stands in the place of a log that was lost. C0 is C1, nothing
+//! behind it was ever logged, and segments that come before `incarnation` and `leader_epoch` in the
+//! order of `log_segment.Header.isBefore` have no say.
+//!
 //! A snapshot is written under the name `snapshot.tmp`, synced, and renamed. Killed anywhere before
 //! the rename: the next writer removes the debris. Killed after it: the snapshot is complete.
 //!
@@ -43,6 +48,7 @@ const std = @import("std");
 const crc32c = @import("crc32c.zig");
 const file_layer = @import("file_layer.zig");
 const catalogue_image = @import("catalogue_image.zig");
+const log_segment = @import("log_segment.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
 const Files = file_layer.Files;
@@ -94,7 +100,10 @@ pub const Footer = extern struct {
     rows: u64,
     blocks: u64,
     file_size: u64,
-    reserved: u64 = 0,
+    /// 1: it stands in the place of a log that was lost.
+    begins_log: u32,
+    /// Then: the first leader of its incarnation whose segments count. Else 0.
+    leader_epoch: u32,
 
     comptime {
         assert(@sizeOf(Footer) == 64);
@@ -209,6 +218,16 @@ pub const Writer = struct {
     blocks: u64 = 0,
     rows: u64 = 0,
 
+    /// How far it goes, and what the log has to do with it.
+    pub const Ending = struct {
+        /// C1.
+        position: Position,
+        /// 0, or a position up to which the log is on disk.
+        logged: Position,
+        /// Not null: segments of leaders before this epoch do not count any more.
+        begins_log: ?u32 = null,
+    };
+
     /// What the file is about.
     pub const Start = struct { store_uuid: [16]u8, incarnation: u64, position: Position };
 
@@ -306,10 +325,11 @@ pub const Writer = struct {
     }
 
     /// Completes the snapshot and gives it its name. Afterwards it is on disk, and the writer is
-    /// gone. `logged` is 0, or a position up to which the log is on disk.
-    pub fn finish(writer: *Writer, end: Position, logged: Position) Error!Footer {
+    /// gone.
+    pub fn finish(writer: *Writer, ending: Ending) Error!Footer {
         errdefer writer.abandon();
-        assert(end >= writer.header.start);
+        assert(ending.position >= writer.header.start);
+        if (ending.begins_log) |_| assert(ending.position == writer.header.start);
         if (writer.rows_in_block > 0) {
             _ = try writer.flush(); // makes room for the footer
             writer.endBlock(writer.used);
@@ -317,11 +337,13 @@ pub const Writer = struct {
         _ = try writer.flush();
         var footer: Footer = .{
             .start = writer.header.start,
-            .end = end,
-            .logged = logged,
+            .end = ending.position,
+            .logged = ending.logged,
             .rows = writer.rows,
             .blocks = writer.blocks,
             .file_size = writer.offset + @sizeOf(Footer),
+            .begins_log = @intFromBool(ending.begins_log != null),
+            .leader_epoch = ending.begins_log orelse 0,
         };
         footer.checksum = footer.sum(writer.seed);
         try writer.files.writeAt(writer.file, std.mem.asBytes(&footer), writer.offset);
@@ -400,9 +422,20 @@ pub const Snapshot = struct {
         if (footer.checksum != footer.sum(snapshot.seed)) return error.Corrupt;
         const sound = footer.file_size == size and footer.start == snapshot.header.start and
             footer.end >= footer.start and
+            footer.begins_log <= 1 and
+            (footer.begins_log == 0 or footer.end == footer.start) and
             footer.blocks == std.math.divCeil(u64, at - snapshot.blocks_offset, block_size) catch
                 unreachable;
         if (!sound) return error.Corrupt;
+    }
+
+    /// The first leader whose segments count, if the log before it was lost.
+    pub fn logBegins(snapshot: *const Snapshot) ?log_segment.Generation {
+        if (snapshot.footer.begins_log == 0) return null;
+        return .{
+            .incarnation = snapshot.header.incarnation,
+            .leader_epoch = snapshot.footer.leader_epoch,
+        };
     }
 
     pub fn close(snapshot: *Snapshot) void {

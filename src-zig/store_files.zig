@@ -78,7 +78,7 @@ pub fn writeCheckpoint(
 }
 
 /// Writes down what is in memory because the log is lost; see `log_repair.Rescue`.
-pub fn rescue(context: *anyopaque) Error!Position {
+pub fn rescue(context: *anyopaque, epoch: u32) Error!Position {
     const store: *Store = @ptrCast(@alignCast(context));
     var detail: Detail = .{};
     const held: Held = try .take(store, &detail);
@@ -87,7 +87,14 @@ pub fn rescue(context: *anyopaque) Error!Position {
     defer store.engine.closeSession(session);
     const files = held.files.native.files();
     const incarnation = held.region().header.incarnation;
-    return log_repair.writeSnapshot(files, held.gpa, session, &store.catalogue, incarnation);
+    return log_repair.writeSnapshot(
+        files,
+        held.gpa,
+        session,
+        &store.catalogue,
+        incarnation,
+        epoch,
+    );
 }
 
 /// Writes a copy of the store into the directory `path`, which does not exist or is empty.
