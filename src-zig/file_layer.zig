@@ -86,9 +86,12 @@ pub const Files = struct {
         return files.vtable.reserve(files.context, file, bytes);
     }
 
-    /// Waits until all that was written to the file, and its length, are on the disk.
+    /// Waits until all that was written to the file, and its length, are on the disk. Where there
+    /// was no room for it after all, it is lost like after any other error: the system says so
+    /// once, and takes it for written the next time.
     pub fn sync(files: Files, file: Handle) Error!void {
-        return files.vtable.sync(files.context, file);
+        files.vtable.sync(files.context, file) catch |err|
+            return if (err == error.NoSpace) error.IoError else err;
     }
 
     /// Waits until all names are on the disk as they are now.

@@ -310,7 +310,9 @@ pub const LogWriter = struct {
         const active = &writer.active;
         const bytes = writer.buffer.items[0..writer.finished];
         assert(active.end + bytes.len <= active.size);
-        try writer.files.writeAt(active.file, bytes, active.end);
+        // It has room for them: a disk that says that it is full has given it to others.
+        writer.files.writeAt(active.file, bytes, active.end) catch |err|
+            return if (err == error.NoSpace) error.IoError else err;
         active.end += bytes.len;
         active.unsynced = true;
         writer.bytes_written += bytes.len;

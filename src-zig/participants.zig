@@ -270,6 +270,27 @@ const TestRegion = struct {
         return child;
     }
 
+    /// Starts a process that takes the bytes of the first entry and is killed before it goes on.
+    fn killBeforeEntry(self: *TestRegion) !void {
+        const child: i32 = @intCast(linux.fork());
+        if (child == 0) {
+            const taker: Participant = .{
+                .region = &self.region,
+                .lock_fd = os.open(&self.paths[0], .existing) catch linux.exit_group(1),
+                .region_fd = os.open(&self.paths[1], .existing) catch linux.exit_group(1),
+                .index = 0,
+                .generation = 0,
+                .probing = undefined,
+            };
+            if (!taker.lockBytes(0)) linux.exit_group(1);
+            self.recovered.store(1, .release);
+            while (true) sync.sleepNs(std.time.ns_per_s);
+        }
+        while (self.recovered.load(.acquire) == 0) sync.sleepNs(50_000);
+        self.recovered.store(0, .release);
+        kill(child);
+    }
+
     fn activeCount(self: *TestRegion) u32 {
         var count: u32 = 0;
         for (self.region.processes) |*entry| count += entry.state.load(.acquire);
@@ -306,6 +327,25 @@ test "Participant: entries and generations are one process's alone" {
     try testing.expectEqual(a.generation + 1, c.generation);
     try testing.expectEqual(@as(u32, 0), shared.recovered.load(.acquire));
     try testing.expectEqual(@as(u32, 0), shared.region.header.clean_shutdown.load(.acquire));
+}
+
+test "Participant.attach: takes an entry whose owner was killed before it wrote it" {
+    if (!os.supported) return error.SkipZigTest;
+    var shared: TestRegion = undefined;
+    try shared.init();
+    defer shared.deinit();
+    var before = try shared.attach();
+    const generation = before.generation;
+    before.detach(true);
+    TestRegion.closeFiles(&before);
+    try shared.killBeforeEntry();
+    try testing.expectEqual(@as(u32, 0), shared.activeCount());
+    var next = try shared.attach();
+    defer TestRegion.closeFiles(&next);
+    try testing.expectEqual(@as(u32, 0), next.index);
+    try testing.expectEqual(generation + 1, next.generation);
+    // There was nothing to recover.
+    try testing.expectEqual(@as(u32, 0), shared.recovered.load(.acquire));
 }
 
 test "Participant.probeDead: a killed process is recovered once, by one" {

@@ -759,6 +759,28 @@ test "RegionFile.grow: reaches the limit of the region and not one byte more" {
     opened.file.mapping[(8 << 20) - 1] = 1;
 }
 
+test "RegionFile.grow: goes on where somebody was killed that had reserved and not noted it" {
+    if (!os.supported) return error.SkipZigTest;
+    var store: TestStore = undefined;
+    try store.init();
+    defer store.deinit();
+    var killed: Opened = undefined;
+    try store.open(&killed, 0);
+    const committed = killed.file.region.control.memory.committed.load(.acquire);
+    try os.reserve(killed.file.fd, committed, 2 << 20);
+    killed.file.mapping[committed] = 7; // It had begun to use it.
+    killed.close();
+    var next: Opened = undefined;
+    try store.open(&next, 0);
+    defer next.close();
+    const memory = &next.file.region.control.memory;
+    try testing.expectEqual(committed, memory.committed.load(.acquire));
+    try next.file.grow(committed + 1);
+    try testing.expect(memory.committed.load(.acquire) > committed);
+    const size = (try os.stat(next.file.fd)).size;
+    try testing.expect(size >= memory.committed.load(.acquire));
+}
+
 test "RegionFile.open: refuses a region of another layout, used or not" {
     if (!os.supported) return error.SkipZigTest;
     var store: TestStore = undefined;

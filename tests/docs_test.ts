@@ -47,7 +47,33 @@ function assertLists(page: string, listed: readonly string[], wanted: readonly s
   );
 }
 
-const pages = readSources().filter(({ path }) => path.endsWith(".md"));
+const sources = readSources();
+
+/** The titles of the tests of a file, as far as their first line. */
+function titlesOf(file: string): string[] {
+  const found = sources.find(({ path }) => path === `src-zig/${file}` || path === `tests/${file}`);
+  // A title may begin on the line after `test(`.
+  return (found?.lines ?? []).flatMap((line, index, lines) => {
+    const before = lines[index - 1] ?? "";
+    const isTitle = /^ *test[ (]/.test(line) || /^ *test\($/.test(before);
+    return isTitle ? [line] : [];
+  });
+}
+
+/** Whether there is the kernel, operation or test that a page names. */
+function isProved(name: string): boolean {
+  const [file = "", title = ""] = name.split(/: (.*)/);
+  if (title !== "") return titlesOf(file).some((one) => one.includes(title));
+  const [first = "", operation] = name.split(" ");
+  if (operation !== undefined && first !== "crashstep") return false;
+  const path = `src-zig/sim/${operation === undefined ? "kernels/" : "crash_operations.zig"}`;
+  const quoted = `"${operation ?? first}"`;
+  return sources.some((source) =>
+    source.path.startsWith(path) && source.lines.some((line) => line.includes(quoted))
+  );
+}
+
+const pages = sources.filter(({ path }) => path.endsWith(".md"));
 
 describe("README.md", () => {
   test("says of every error code what to do", () => {
@@ -82,7 +108,7 @@ describe("README.md", () => {
 
 describe("the READMEs of directories", () => {
   test("list every Zig file", () => {
-    const files = readSources().flatMap(({ path }) =>
+    const files = sources.flatMap(({ path }) =>
       path.startsWith("src-zig/") && path.endsWith(".zig") ? [path.slice("src-zig/".length)] : []
     );
     const listed = namesOf(section(read("src-zig/README.md"), "Files"));
@@ -107,12 +133,31 @@ describe("the READMEs of directories", () => {
   });
 
   test("name kernels that the simulator has", () => {
-    const kernels = readSources().filter(({ path }) => path.startsWith("src-zig/sim/kernels/"))
+    const kernels = sources.filter(({ path }) => path.startsWith("src-zig/sim/kernels/"))
       .flatMap(({ lines }) => lines).join("\n");
     const prefixes = new Set([...kernels.matchAll(/"(\w+)\.\w+"/g)].map(([, prefix]) => prefix));
     const named = section(read("src-zig/README.md"), "When a process dies");
     const unknown = [...named.matchAll(/`((\w+)\.\w+)`/g)].flatMap(([, name = "", prefix]) =>
       !prefixes.has(prefix) || kernels.includes(`"${name}"`) ? [] : [name]
+    );
+    assert.deepEqual(unknown, []);
+  });
+
+  test("name tests and kernels that are there, for every place to be killed at", () => {
+    const page = read("tests/README.md");
+    const matrix = section(page, "Killed right here");
+    const numbers = rowsOf(matrix).flatMap(([first = ""]) => /^\d+$/.test(first) ? [first] : []);
+    assert.deepEqual(numbers, Array.from({ length: 37 }, (_, index) => String(index + 1)));
+    const faults = section(page, "What else can go wrong");
+    const claims = [matrix, faults].flatMap((text) =>
+      rowsOf(text).filter(([first]) => first !== "#" && first !== "What happens")
+    );
+    const without = claims.filter((cells) => !(cells.at(-1) ?? "").includes("`"));
+    assert.deepEqual(without, []);
+    const evidence = claims.map((cells) => cells.at(-1)).join() +
+      matrix.slice(matrix.indexOf("Beside these"));
+    const unknown = [...evidence.matchAll(/`([^`]+)`/g)].flatMap(([, name = ""]) =>
+      isProved(name) ? [] : [name]
     );
     assert.deepEqual(unknown, []);
   });

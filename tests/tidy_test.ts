@@ -218,6 +218,20 @@ describe("tidy", () => {
     }));
   });
 
+  test("nothing asks for the time of day, which may jump", () => {
+    const asks = /REALTIME|gettimeofday|[a-z]Timestamp\(|Date\.now|new Date\(\)/;
+    const concerned = (path: string) =>
+      path === "mod.ts" || path.startsWith("lib/") ||
+      /^src-zig\/(?!bench_|sim\/|.*(?:_test|_fuzz)\.zig)/.test(path);
+    report(
+      sources.filter(({ path }) => concerned(path)).flatMap(({ path, code }) =>
+        code.flatMap((line, index) =>
+          asks.test(line) ? [`${path}:${index + 1}: use a monotonic clock: ${line.trim()}`] : []
+        )
+      ),
+    );
+  });
+
   test("files say first what they are", () => {
     report(sources.flatMap(({ path, language, lines }) => {
       const wanted = language === "zig"

@@ -46,17 +46,20 @@ export class Child implements Disposable {
    * @param script The name of the file in `tests/process/`.
    * @param args What the script finds as its first argument, as JSON.
    * @param environment Variables that it has beside those of this process. Default: none.
+   * @param wrapper A command that starts the runtime, and takes a kill with it. Default: none.
    */
   constructor(
     runtime: RuntimeName,
     script: string,
     args: unknown,
     environment: Readonly<Record<string, string>> = {},
+    wrapper: readonly string[] = [],
   ) {
     const tool = programOf(runtime);
     const path = fileURLToPath(new URL(`../process/${script}`, import.meta.url));
     const flags = runtime === "bun" ? [] : ["run", "--allow-all", "--no-check"];
-    this.#process = spawn(tool.path, [...flags, path, JSON.stringify(args)], {
+    const whole = [...wrapper, tool.path, ...flags, path, JSON.stringify(args)];
+    this.#process = spawn(whole[0] ?? "", whole.slice(1), {
       env: { ...process.env, ...tool.env, ...environment },
       stdio: ["pipe", "pipe", "pipe"],
     });

@@ -85,6 +85,11 @@ export class Writer implements Disposable {
     );
   }
 
+  /** The number of the process that runs; undefined if none does. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
   /** How many operations were acknowledged, by all processes. */
   get acknowledged(): number {
     return Math.max(this.#acknowledged, this.workload.done);
