@@ -148,6 +148,36 @@ pub const Layout = extern struct {
         return size >= layout.payload_size_min and size <= layout.payload_size_max;
     }
 
+    /// Whether a row has the columns of a key, of which the caller has the prefix and the bytes.
+    /// `room` is for keys that must be encoded to tell.
+    pub inline fn isKeyOf(
+        layout: *const Layout,
+        row: RowRef,
+        prefix: u64,
+        columns: []const u8,
+        room: *Key,
+    ) bool {
+        const part = &layout.parts[0];
+        if (layout.count != 1 or part.kindOf().isText()) {
+            room.encodeColumns(layout, row);
+            return std.mem.eql(u8, room.columnsSlice(), columns);
+        }
+        if (part.nullable != 0) {
+            const key_is_null = columns.len > 0 and columns[0] != 0;
+            if (row.isNull(part.number) or key_is_null) {
+                return row.isNull(part.number) == key_is_null;
+            }
+        }
+        // The only column is all of the prefix, or its first bytes.
+        return switch (part.kindOf()) {
+            .text, .bytes => unreachable, // They were encoded.
+            .int32 => prefix >> 32 == int32Bits(row.int32(part.offset)),
+            .int64 => prefix == int64Bits(row.int64(part.offset)),
+            .float64, .timestamp => prefix == floatBits(row.float64(part.offset)),
+            .bool => prefix >> 56 == @intFromBool(row.boolean(part.offset)),
+        };
+    }
+
     /// Whether two rows have the same values in the columns.
     pub fn isSame(layout: *const Layout, a: RowRef, b: RowRef) bool {
         for (layout.slice()) |*part| {
@@ -178,9 +208,21 @@ pub const Key = struct {
         return key.bytes[0..key.size];
     }
 
+    fn columnsSlice(key: *const Key) []const u8 {
+        return key.bytes[0..key.columns_size];
+    }
+
     /// Encodes what a row has in the columns of an index. The row's memory may change meanwhile;
     /// then the key is nonsense, and no more than that.
     pub fn encode(key: *Key, layout: *const Layout, row: RowRef) void {
+        key.encodeColumns(layout, row);
+        var rest: Writer = .{ .bytes = key.bytes[key.columns_size..][0..primary_size_max] };
+        rest.value(&layout.primary, row);
+        key.size += rest.size;
+    }
+
+    /// As `encode`, without the primary key.
+    fn encodeColumns(key: *Key, layout: *const Layout, row: RowRef) void {
         var writer: Writer = .{ .bytes = key.bytes[0..columns_size_max] };
         key.has_null = false;
         for (layout.slice()) |*part| {
@@ -195,9 +237,7 @@ pub const Key = struct {
             writer.value(part, row);
         }
         key.columns_size = writer.size;
-        var rest: Writer = .{ .bytes = key.bytes[writer.size..][0..primary_size_max] };
-        rest.value(&layout.primary, row);
-        key.size = writer.size + rest.size;
+        key.size = writer.size;
     }
 };
 
@@ -226,17 +266,15 @@ const Writer = struct {
     }
 
     fn int32(writer: *Writer, number: i32) void {
-        writer.word(u32, @as(u32, @bitCast(number)) ^ 1 << 31);
+        writer.word(u32, int32Bits(number));
     }
 
     fn int64(writer: *Writer, number: i64) void {
-        writer.word(u64, @as(u64, @bitCast(number)) ^ 1 << 63);
+        writer.word(u64, int64Bits(number));
     }
 
     fn float(writer: *Writer, number: f64) void {
-        const bits: u64 = @bitCast(if (number == 0) 0 else number);
-        const sign: u64 = 1 << 63;
-        writer.word(u64, if (bits & sign != 0) ~bits else bits | sign);
+        writer.word(u64, floatBits(number));
     }
 
     fn text(writer: *Writer, value_bytes: []const u8) void {
@@ -259,6 +297,20 @@ const Writer = struct {
     }
 };
 
+fn int32Bits(number: i32) u32 {
+    return @as(u32, @bitCast(number)) ^ 1 << 31;
+}
+
+fn int64Bits(number: i64) u64 {
+    return @as(u64, @bitCast(number)) ^ 1 << 63;
+}
+
+fn floatBits(number: f64) u64 {
+    const bits: u64 = @bitCast(if (number == 0) 0 else number);
+    const sign: u64 = 1 << 63;
+    return if (bits & sign != 0) ~bits else bits | sign;
+}
+
 /// On which side of all keys that begin with its bytes a bound stands.
 pub const Side = enum { before, after };
 
@@ -275,13 +327,34 @@ pub const Bound = struct {
         return bound.bytes[0..bound.size];
     }
 
+    /// Becomes the bound before or behind everything.
+    pub fn reset(bound: *Bound, side: Side) void {
+        bound.size = 0;
+        bound.side = side;
+    }
+
+    /// Becomes the bound on that side of what `other` begins.
+    pub fn copy(bound: *Bound, other: *const Bound, side: Side) void {
+        @memcpy(bound.bytes[0..other.size], other.slice());
+        bound.size = other.size;
+        bound.side = side;
+    }
+
     /// Which end of an interval a bound is.
     pub const End = struct { is_low: bool, inclusive: bool };
 
-    /// The bound that a plan's key cell gives: for each leading column that has a value 8 bytes, or
-    /// u32 length, bytes and padding to 8. Null: the cell is not of these columns.
-    pub fn decode(layout: *const Layout, cell: []const u8, end: End, column_count: *u8) ?Bound {
-        var bound: Bound = .{ .side = if (end.is_low == end.inclusive) .before else .after };
+    /// Becomes the bound that a plan's key cell gives: for each leading column that has a value 8
+    /// bytes, or u32 length, bytes and padding to 8. False: the cell is not of these columns.
+    ///
+    /// Bounds are made in place, because a safe build fills what a copy leaves undefined.
+    pub fn decode(
+        bound: *Bound,
+        layout: *const Layout,
+        cell: []const u8,
+        end: End,
+        column_count: *u8,
+    ) bool {
+        bound.side = if (end.is_low == end.inclusive) .before else .after;
         var writer: Writer = .{ .bytes = &bound.bytes };
         var rest = cell;
         column_count.* = 0;
@@ -290,15 +363,15 @@ pub const Bound = struct {
             if (part.nullable != 0) writer.byte(0);
             column_count.* += 1;
             if (part.kindOf().isText()) {
-                if (rest.len < 4) return null;
+                if (rest.len < 4) return false;
                 const length = std.mem.readInt(u32, rest[0..4], .little);
                 const step = std.mem.alignForward(u64, 4 + @as(u64, length), 8);
-                if (step > rest.len) return null;
+                if (step > rest.len) return false;
                 writer.text(rest[4..][0..length]);
                 rest = rest[@intCast(step)..];
                 continue;
             }
-            if (rest.len < 8) return null;
+            if (rest.len < 8) return false;
             const bits = std.mem.readInt(u64, rest[0..8], .little);
             rest = rest[8..];
             if (outOfRange(part, bits)) |out| {
@@ -306,7 +379,7 @@ pub const Bound = struct {
                 writer.int32(if (out == .after) std.math.maxInt(i32) else std.math.minInt(i32));
                 bound.size = writer.size;
                 bound.side = out;
-                return bound;
+                return true;
             }
             switch (part.kindOf()) {
                 .text, .bytes => unreachable,
@@ -316,21 +389,22 @@ pub const Bound = struct {
                 .bool => writer.byte(@intFromBool(bits != 0)),
             }
         }
-        if (rest.len != 0 or column_count.* == 0) return null;
+        if (rest.len != 0 or column_count.* == 0) return false;
         bound.size = writer.size;
         // What is equal as far as it goes may stand on either side.
         if (writer.is_cut) bound.side = if (end.is_low) .before else .after;
-        return bound;
+        return true;
     }
 
-    /// Behind all keys that have a value, and not null, in the column behind the first
-    /// `column_count - 1`, and are equal to this bound in those before.
-    pub fn beforeNulls(
+    /// Becomes the one behind all keys that have a value, and not null, in the column behind the
+    /// first `column_count - 1`, and are equal to `low` in those before.
+    pub fn setBeforeNulls(
+        bound: *Bound,
         low: *const Bound,
         layout: *const Layout,
         column_count: u8,
-    ) Bound {
-        var bound: Bound = .{ .side = .after };
+    ) void {
+        bound.side = .after;
         const shared = low.sizeOf(layout, column_count - 1);
         @memcpy(bound.bytes[0..shared], low.bytes[0..shared]);
         bound.size = shared;
@@ -338,7 +412,6 @@ pub const Bound = struct {
             bound.bytes[shared] = 0;
             bound.size += 1;
         }
-        return bound;
     }
 
     /// Bytes of the first `count` columns.
@@ -395,14 +468,18 @@ const Sample = struct { id: []const u8, i: ?i32, l: i64, f: ?f64, s: ?[]const u8
 
 fn encodeSample(key: *Key, table: *const TableInfo, layout: *const Layout, sample: Sample) !void {
     var buffer: [512]u8 align(8) = undefined;
-    var builder: row_module.Builder = .init(table, &buffer);
+    key.encode(layout, try buildSample(table, &buffer, sample));
+}
+
+fn buildSample(table: *const TableInfo, buffer: []align(8) u8, sample: Sample) !RowRef {
+    var builder: row_module.Builder = .init(table, buffer);
     try builder.setText(0, sample.id);
     if (sample.i) |i| builder.setInt32(1, i);
     builder.setInt64(2, sample.l);
     if (sample.f) |f| builder.setFloat64(3, f);
     if (sample.s) |s| try builder.setText(4, s);
     builder.setBool(5, sample.b);
-    key.encode(layout, builder.finish());
+    return builder.finish();
 }
 
 test "Key.encode: bytes are in the order of values, nulls last, then the primary key" {
@@ -439,6 +516,42 @@ test "Key.encode: bytes are in the order of values, nulls last, then the primary
     }
 }
 
+test "Layout.isKeyOf: a row has the columns of its own keys and of no others" {
+    const table = try testTable();
+    const base: Sample = .{ .id = "a", .i = 0, .l = 0, .f = 0, .s = "", .b = false };
+    const inf = std.math.inf(f64);
+    const nan: f64 = @bitCast(@as(u64, std.math.maxInt(i64)));
+    const values = .{
+        .{ "i", [_]?i32{ std.math.minInt(i32), -1, 0, 1, std.math.maxInt(i32), null } },
+        .{ "l", [_]i64{ std.math.minInt(i64), -1, 0, 1, std.math.maxInt(i64) } },
+        // The last number is encoded as all ones, which is what nulls have for a prefix.
+        .{ "f", [_]?f64{ -inf, -1.5, 0, 1e-300, inf, null, nan } },
+        .{ "s", [_]?[]const u8{ "", "\x00", "a", "a\x00", "aa", null } },
+        .{ "b", [_]bool{ false, true } },
+    };
+    const layouts = [_]Layout{
+        .of(&table, &.{1}),      .of(&table, &.{2}), .of(&table, &.{3}),
+        .of(&table, &.{4}),      .of(&table, &.{5}), .of(&table, &.{ 1, 4 }),
+        .of(&table, &.{ 5, 3 }),
+    };
+    var room: Key = undefined;
+    for (layouts) |layout| inline for (values) |case| for (case[1]) |one| for (case[1]) |other| {
+        var sample = base;
+        @field(sample, case[0]) = one;
+        var key: Key = undefined;
+        try encodeSample(&key, &table, &layout, sample);
+        const prefix = layout.prefixOf(key.slice());
+        @field(sample, case[0]) = other;
+        var buffer: [512]u8 align(8) = undefined;
+        const row = try buildSample(&table, &buffer, sample);
+        var its: Key = undefined;
+        its.encode(&layout, row);
+        const expected = std.mem.eql(u8, key.columnsSlice(), its.columnsSlice());
+        const found = layout.isKeyOf(row, prefix, key.columnsSlice(), &room);
+        try testing.expectEqual(expected, found);
+    };
+}
+
 test "Key.encode: minus zero is zero, and a long text is cut" {
     const table = try testTable();
     var a: Key = undefined;
@@ -468,15 +581,17 @@ test "Bound.decode: stands where rows of its columns begin or end" {
     std.mem.writeInt(i64, cell[8..16], -7, .little);
     var count: u8 = 0;
     const low: Bound.End = .{ .is_low = true, .inclusive = true };
-    const bound = Bound.decode(&layout, cell[0..16], low, &count).?;
+    var bound: Bound = .first;
+    try testing.expect(bound.decode(&layout, cell[0..16], low, &count));
     try testing.expectEqual(2, count);
     try testing.expectEqualSlices(u8, "\x00abc\x00\x00\x00\x7f\xff\xff\xf9", bound.slice());
-    const end = bound.beforeNulls(&layout, 2);
+    var end: Bound = .first;
+    end.setBeforeNulls(&bound, &layout, 2);
     try testing.expectEqualSlices(u8, "\x00abc\x00\x00\x00", end.slice());
 
-    try testing.expect(Bound.decode(&layout, cell[0..12], low, &count) == null);
-    try testing.expect(Bound.decode(&layout, &cell, low, &count) == null);
+    try testing.expect(!bound.decode(&layout, cell[0..12], low, &count));
+    try testing.expect(!bound.decode(&layout, &cell, low, &count));
     std.mem.writeInt(i64, cell[8..16], 1 << 40, .little);
-    const clamped = Bound.decode(&layout, cell[0..16], low, &count).?;
-    try testing.expectEqual(Side.after, clamped.side);
+    try testing.expect(bound.decode(&layout, cell[0..16], low, &count));
+    try testing.expectEqual(Side.after, bound.side);
 }

@@ -40,21 +40,32 @@ pub const Access = struct {
     /// Whole keys, one after the other, instead of an interval.
     keys: ?plan_module.CellIterator = null,
 
-    /// Null: the plan's cells are not keys of the index.
-    pub fn ofPlan(plan: *const plan_module.Plan, keys: *const index_key.Layout) ?Access {
-        if (plan.route == .index_exact_match) return .{ .keys = plan.keys() };
-        var access: Access = .{ .descending = plan.scan.descending };
+    /// False: the plan's cells are not keys of the index.
+    pub fn take(
+        access: *Access,
+        plan: *const plan_module.Plan,
+        keys: *const index_key.Layout,
+    ) bool {
+        access.low.reset(.before);
+        access.high.reset(.after);
+        access.descending = plan.scan.descending;
+        access.keys = null;
+        if (plan.route == .index_exact_match) {
+            access.descending = false;
+            access.keys = plan.keys();
+            return true;
+        }
         var count: u8 = 0;
         if (plan.low) |cell| {
             const end: Bound.End = .{ .is_low = true, .inclusive = plan.scan.low_inclusive };
-            access.low = Bound.decode(keys, cell, end, &count) orelse return null;
-            if (plan.high == null) access.high = access.low.beforeNulls(keys, count);
+            if (!access.low.decode(keys, cell, end, &count)) return false;
+            if (plan.high == null) access.high.setBeforeNulls(&access.low, keys, count);
         }
         if (plan.high) |cell| {
             const end: Bound.End = .{ .is_low = false, .inclusive = plan.scan.high_inclusive };
-            access.high = Bound.decode(keys, cell, end, &count) orelse return null;
+            if (!access.high.decode(keys, cell, end, &count)) return false;
         }
-        return access;
+        return true;
     }
 };
 
@@ -79,6 +90,9 @@ pub const Scan = struct {
     /// The key of the row that is looked at. It stands here because a safe build fills what is
     /// undefined, and to do so for each row would cost as much as the rest of the visit.
     key: index_key.Key = undefined,
+    /// Room for the way downwards, here for the same reason.
+    ring: [batch_size]RelPtr = undefined,
+    list: [batch_size]RelPtr = undefined,
 
     const batch_size = if (sync.sim) 2 else 32;
     const Phase = enum {
@@ -98,14 +112,32 @@ pub const Scan = struct {
         view: reader.View,
         access: Access,
     ) Scan {
-        return .{
-            .region = region,
-            .table = table,
-            .view = view,
-            .keys = index.keys,
-            .index = .at(region, index.root),
-            .access = access,
-        };
+        var scan: Scan = undefined;
+        scan.prepare(region, table, index, view);
+        scan.access = access;
+        return scan;
+    }
+
+    /// Starts in place, for the caller to set `access`. Memory that need not be defined stays as it
+    /// is: to fill it would cost more than a short scan.
+    pub fn prepare(
+        scan: *Scan,
+        region: *const Region,
+        table: *const TableInfo,
+        index: *const Index,
+        view: reader.View,
+    ) void {
+        scan.region = region;
+        scan.table = table;
+        scan.view = view;
+        scan.keys = index.keys;
+        scan.index = .at(region, index.root);
+        scan.phase = .start;
+        scan.at = 0;
+        scan.ahead = .{};
+        scan.group = 0;
+        scan.batch_count = 0;
+        scan.batch_at = 0;
     }
 
     /// `BadArgument`: a key of the plan is not one of the index.
@@ -145,10 +177,9 @@ pub const Scan = struct {
             };
             var count: u8 = 0;
             const whole: Bound.End = .{ .is_low = true, .inclusive = true };
-            scan.access.low = Bound.decode(&scan.keys, cell, whole, &count) orelse
-                return error.BadArgument;
-            scan.access.high = scan.access.low;
-            if (scan.access.high.side == .before) scan.access.high.side = .after;
+            const low = &scan.access.low;
+            if (!low.decode(&scan.keys, cell, whole, &count)) return error.BadArgument;
+            scan.access.high.copy(low, .after);
         }
         scan.at = 0;
         scan.phase = .downwards;
@@ -195,7 +226,7 @@ pub const Scan = struct {
             const node = ordered_index.nodeAt(scan.region, scan.at);
             break :blk Probe.of(node);
         };
-        var ring: [batch_size]RelPtr = undefined;
+        const ring = &scan.ring;
         var count: usize = 0;
         const back = scan.index.seekBack(&high, batch_size);
         var entry = back;
@@ -208,7 +239,7 @@ pub const Scan = struct {
             count += 1;
         }
         if (count == 0) return scan.finishRange();
-        var list: [batch_size]RelPtr = undefined;
+        const list = &scan.list;
         const kept = @min(count, batch_size);
         for (0..kept) |i| list[i] = ring[(count - kept + i) % batch_size];
         const is_first = count <= batch_size and scan.beginsRange(back, &low);
@@ -300,7 +331,8 @@ pub const Scan = struct {
         if (at == 0) return null;
         const row = try reader.rowAt(scan.region, scan.table, at);
         if (sync.mutated(.no_recheck)) return row;
-        scan.key.encode(&scan.keys, row);
-        return if (std.mem.eql(u8, scan.key.slice(), node.key())) row else null;
+        // The primary key is that of the row, in every version.
+        const is_same = scan.keys.isKeyOf(row, node.prefix, node.columns(), &scan.key);
+        return if (is_same) row else null;
     }
 };

@@ -70,6 +70,8 @@ pub const Query = struct {
     session: ?*Session,
     cursor: *executor.Cursor,
     source: Source,
+    /// What `source` refers to, if rows come by an index.
+    scan: index_scan.Scan,
 
     /// Whether every row of the table is looked at.
     pub fn scansAll(query: *const Query) bool {
@@ -297,13 +299,12 @@ fn indexScan(
         return error.BadArgument;
     };
     if (!index.serves(region, view.snapshot)) return fullScan(region, table, view, inner);
-    const access = index_scan.Access.ofPlan(plan, &index.keys) orelse {
+    const scan = &query.scan;
+    scan.prepare(region, table, index, view);
+    if (!scan.access.take(plan, &index.keys)) {
         connection.detail.set("a bound is not a key of the index", .{});
         return error.BadArgument;
-    };
-    const arena = query.cursor.arena.allocator();
-    const scan = try arena.create(index_scan.Scan);
-    scan.* = .init(region, table, index, view, access);
+    }
     if (inner) |open_one| if (open_one.buffer.hasTable(table)) {
         // What it has written itself comes last, wherever it belongs.
         return .{ .transaction_scan = open_one.scan(table, scan) };
