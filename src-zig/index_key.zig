@@ -55,8 +55,9 @@ pub const Part = extern struct {
         };
     }
 
-    fn kindOf(part: *const Part) Kind {
-        return Kind.fromByte(part.kind) orelse .bool; // only a corrupted region
+    /// Without an optional, which would go through memory: this is asked for each row.
+    inline fn kindOf(part: *const Part) Kind {
+        return if (Kind.isKind(part.kind)) @enumFromInt(part.kind) else .bool; // a corrupted region
     }
 
     fn text(part: *const Part, row: RowRef) []const u8 {

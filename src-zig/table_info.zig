@@ -48,7 +48,11 @@ pub const Kind = enum(u8) {
 
     /// Null for a byte that names no kind: it came from outside.
     pub fn fromByte(byte: u8) ?Kind {
-        return if (byte >= 1 and byte <= 7) @enumFromInt(byte) else null;
+        return if (isKind(byte)) @enumFromInt(byte) else null;
+    }
+
+    pub inline fn isKind(byte: u8) bool {
+        return byte >= 1 and byte <= 7;
     }
 
     pub fn isText(kind: Kind) bool {
