@@ -112,6 +112,7 @@ test {
     _ = @import("plan_encoder.zig");
     _ = @import("result.zig");
     _ = @import("sort_order.zig");
+    _ = @import("row_sorter.zig");
     _ = @import("top_heap.zig");
     _ = @import("bench_filter.zig");
     _ = @import("bench_index.zig");

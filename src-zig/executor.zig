@@ -15,7 +15,8 @@
 //! A plan without a sort streams: a batch ends when the output is full and goes on with the same
 //! source, and the source is not read past the limit. A plan with a sort reads the source to its
 //! end first, keeps references to the rows (only the first offset + limit of them, if there is a
-//! limit), sorts those, and then fills batches without the source.
+//! limit), sorts those, and then fills batches without the source. With a budget, the sort too is
+//! done bit by bit.
 //!
 //! Invariants:
 //!
@@ -27,6 +28,7 @@ const Filter = @import("filter.zig").Filter;
 const Plan = @import("plan.zig").Plan;
 const result = @import("result.zig");
 const row_module = @import("row.zig");
+const Sorter = @import("row_sorter.zig").Sorter;
 const sort_order = @import("sort_order.zig");
 const TableInfo = @import("table_info.zig").TableInfo;
 const TopHeap = @import("top_heap.zig").TopHeap;
@@ -38,7 +40,8 @@ const assert = std.debug.assert;
 pub const Options = struct {
     /// The address that handles are counted from: the start of the region's mapping.
     handle_base: usize = 0,
-    /// Rows to look at before the batch ends, full or not. Lets a long search yield.
+    /// Rows to look at before the batch ends, full or not. Lets a long search yield: a sort moves
+    /// eight times as many.
     examine_max: u64 = std.math.maxInt(u64),
 };
 
@@ -74,13 +77,18 @@ pub const Cursor = struct {
     left: u64,
     /// A row that passed and was not written yet.
     held: ?RowRef,
+    sorter: Sorter,
+    /// What a large sort works in.
+    scratch: []sort_order.Entry,
     /// The sorted rows and how many of them went out.
     entries: []const sort_order.Entry,
     entries_at: usize,
     stats: Stats,
 
     const Heap = TopHeap(sort_order.Entry, *const SortOrder);
-    const Phase = enum { closed, scan, emit, done };
+    const Phase = enum { closed, scan, sort, emit, done };
+    /// Moves of a sort for each row that may be looked at: they take about as long.
+    const sort_moves = 8;
     /// Memory that a closed cursor keeps for the next query.
     const retained_bytes = 64 * 1024;
 
@@ -91,11 +99,13 @@ pub const Cursor = struct {
         cursor.arena = .init(gpa);
         cursor.heap = .init(0, &cursor.order);
         cursor.phase = .closed;
+        cursor.scratch = &.{};
         return cursor;
     }
 
     pub fn destroy(cursor: *Cursor) void {
         const gpa = cursor.gpa;
+        gpa.free(cursor.scratch);
         cursor.heap.deinit(gpa);
         cursor.arena.deinit();
         gpa.destroy(cursor);
@@ -136,11 +146,17 @@ pub const Cursor = struct {
     /// Ends the query and gives its memory back, but for a little that the next one reuses.
     pub fn close(cursor: *Cursor) void {
         cursor.phase = .closed;
+        cursor.freeScratch();
         _ = cursor.arena.reset(.{ .retain_with_limit = retained_bytes });
         const entry_size = @sizeOf(sort_order.Entry);
         if (cursor.heap.items.capacity * entry_size > retained_bytes) {
             cursor.heap.items.clearAndFree(cursor.gpa);
         }
+    }
+
+    fn freeScratch(cursor: *Cursor) void {
+        cursor.gpa.free(cursor.scratch);
+        cursor.scratch = &.{};
     }
 
     /// Whether there is anything to ask a source for. If not, any source will do.
@@ -178,6 +194,7 @@ pub const Cursor = struct {
                 try cursor.stream(source, options.examine_max, &writer);
             }
         }
+        if (cursor.phase == .sort) cursor.sort(options.examine_max *| sort_moves);
         if (cursor.phase == .emit) try cursor.emit(&writer);
         cursor.stats.returned += writer.batch.rows;
         writer.batch.done = cursor.phase == .done;
@@ -198,6 +215,7 @@ pub const Cursor = struct {
                 try cursor.stream(source, std.math.maxInt(u64), sink);
             }
         }
+        if (cursor.phase == .sort) cursor.sort(std.math.maxInt(u64));
         if (cursor.phase == .emit) try cursor.emit(sink);
         assert(cursor.phase == .done);
     }
@@ -253,21 +271,38 @@ pub const Cursor = struct {
         while (try scan.next(source)) |row| {
             try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
         }
-        if (scan.at_end) try cursor.arrange();
+        if (scan.at_end) try cursor.beginSort(examine_max != std.math.maxInt(u64));
     }
 
-    /// Sorts what was collected.
+    /// Sorts what was collected, in one go.
     pub fn arrange(cursor: *Cursor) Allocator.Error!void {
-        if (cursor.heap.is_heap) {
-            cursor.entries = cursor.heap.sorted();
-        } else {
-            const entries = cursor.heap.items.items;
-            const is_small = entries.len * @sizeOf(sort_order.Entry) <= retained_bytes;
-            const scratch_gpa = if (is_small) cursor.arena.allocator() else cursor.gpa;
-            try cursor.order.sort(scratch_gpa, entries);
-            cursor.entries = entries;
-        }
-        cursor.entries_at = @min(cursor.skip, cursor.entries.len);
+        try cursor.beginSort(false);
+        if (cursor.phase == .sort) cursor.sort(std.math.maxInt(u64));
+    }
+
+    fn beginSort(cursor: *Cursor, in_steps: bool) Allocator.Error!void {
+        if (cursor.heap.is_heap and !in_steps) return cursor.endSort(cursor.heap.sorted());
+        const arena = cursor.arena.allocator();
+        const entries = cursor.heap.items.items;
+        const is_small = entries.len * @sizeOf(sort_order.Entry) <= retained_bytes;
+        const scratch = try (if (is_small) arena else cursor.gpa).alloc(
+            sort_order.Entry,
+            entries.len,
+        );
+        if (!is_small) cursor.scratch = scratch;
+        cursor.sorter = try .init(arena, &cursor.order, entries, scratch);
+        cursor.phase = .sort;
+    }
+
+    fn sort(cursor: *Cursor, moves: u64) void {
+        if (!cursor.sorter.step(std.math.lossyCast(usize, moves))) return;
+        cursor.freeScratch();
+        cursor.endSort(cursor.heap.items.items);
+    }
+
+    fn endSort(cursor: *Cursor, entries: []const sort_order.Entry) void {
+        cursor.entries = entries;
+        cursor.entries_at = @min(cursor.skip, entries.len);
         cursor.phase = .emit;
     }
 
@@ -473,6 +508,69 @@ test "Cursor: batches join without a seam" {
     try encoder.sort(0, .{});
     try rows.expect(&encoder, .{}, &all);
     try rows.expect(&encoder, .{ .examine_max = 100 }, &all);
+}
+
+test "Cursor: a budget bounds what is sorted in one go" {
+    const count = 5000;
+    var rows: Rows = try .init(count);
+    defer rows.deinit();
+    const cursor: *Cursor = try .create(std.testing.allocator);
+    defer cursor.destroy();
+    const output = try std.testing.allocator.alignedAlloc(u8, .@"8", result.record_size_max);
+    defer std.testing.allocator.free(output);
+    // All rows, and so many that a heap keeps them.
+    for ([_]f64{ -1, count - 1 }) |limit| {
+        var encoder: Encoder = .init(std.testing.allocator, 0);
+        defer encoder.deinit();
+        encoder.header.limit = limit;
+        try encoder.sort(1, .{ .descending = true });
+        rows.next_row = 0;
+        var reason: []const u8 = "";
+        try cursor.open(&rows.table, try encoder.finish(), &reason);
+        var empty_after_scan: usize = 0;
+        while (true) {
+            const batch = try cursor.fill(&rows, output, .{ .examine_max = 100 });
+            if (rows.next_row == count and batch.rows == 0) empty_after_scan += 1;
+            if (batch.done) break;
+        }
+        // 5000 rows are merged nine times, 800 moves a batch.
+        try std.testing.expect(empty_after_scan >= 50);
+        const expected: u64 = if (limit < 0) count else count - 1;
+        try std.testing.expectEqual(expected, cursor.stats.returned);
+        cursor.close();
+    }
+}
+
+test "Cursor: allocates nothing for the queries that follow the first ones" {
+    var rows: Rows = try .init(600);
+    defer rows.deinit();
+    var counting: std.testing.FailingAllocator = .init(std.testing.allocator, .{});
+    const cursor: *Cursor = try .create(counting.allocator());
+    defer cursor.destroy();
+    const output = try std.testing.allocator.alignedAlloc(u8, .@"8", result.record_size_max);
+    defer std.testing.allocator.free(output);
+    var before: usize = 0;
+    for (0..10) |round| {
+        // The first rounds find out how much is needed.
+        if (round == 4) before = counting.allocations;
+        for ([_]f64{ -1, 7 }) |limit| for ([_]bool{ false, true }) |sorts| {
+            var encoder: Encoder = .init(std.testing.allocator, 0);
+            defer encoder.deinit();
+            encoder.header.limit = limit;
+            try encoder.text(.ne, 2, "neither");
+            try encoder.textList(2, &.{ "odd", "even" });
+            if (sorts) try encoder.sort(1, .{ .descending = true });
+            rows.next_row = 0;
+            var reason: []const u8 = "";
+            try cursor.open(&rows.table, try encoder.finish(), &reason);
+            while (!(try cursor.fill(&rows, output, .{})).done) {}
+            const expected: u64 = if (limit < 0) 600 else 7;
+            try std.testing.expectEqual(expected, cursor.stats.returned);
+            cursor.close();
+        };
+    }
+    try std.testing.expect(before > 0);
+    try std.testing.expectEqual(before, counting.allocations);
 }
 
 test "Cursor: counts what the same plan would return" {

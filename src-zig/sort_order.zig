@@ -8,7 +8,6 @@
 //! NaN that a corrupt row may hold: the comparison is always consistent for bytes that stay.
 
 const std = @import("std");
-const mergeSort = @import("merge_sort.zig").mergeSort;
 const plan_module = @import("plan.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
@@ -72,72 +71,10 @@ pub const SortOrder = struct {
         }
         return .eq;
     }
-
-    /// Sorts any number of entries.
-    ///
-    /// A row is a cache miss, so comparing rows with each other costs most when many are equal in
-    /// the first field. Here each row of such a group is looked at once, for the prefix of its
-    /// next field, and the group is sorted by that.
-    pub fn sort(
-        order: *const SortOrder,
-        gpa: Allocator,
-        entries: []Entry,
-    ) Allocator.Error!void {
-        const scratch = try gpa.alloc(Entry, entries.len);
-        defer gpa.free(scratch);
-        order.sortBy(0, entries, scratch);
-    }
-
-    /// The entries have prefixes of key `depth` and are equal in all keys before it. The depth of
-    /// the recursion is at most the number of keys.
-    fn sortBy(order: *const SortOrder, depth: usize, entries: []Entry, scratch: []Entry) void {
-        mergeSort(Entry, ByPrefix{}, entries, scratch);
-        var start: usize = 0;
-        while (start < entries.len) {
-            const prefix = entries[start].prefix;
-            var end = start + 1;
-            while (end < entries.len and entries[end].prefix == prefix) end += 1;
-            if (end - start > 1) order.sortTies(depth, entries[start..end], scratch[start..end]);
-            start = end;
-        }
-    }
-
-    fn sortTies(order: *const SortOrder, depth: usize, ties: []Entry, scratch: []Entry) void {
-        const small = 4;
-        if (ties.len > small and depth + 1 < order.keys.len) {
-            const key = &order.keys[depth];
-            const next = &order.keys[depth + 1];
-            const first = ties[0].row;
-            var all_equal = true;
-            for (ties, 0..) |*tie, i| {
-                if (i + prefetch_distance < ties.len) {
-                    @prefetch(ties[i + prefetch_distance].row.payload, .{});
-                }
-                all_equal = all_equal and key.compare(first, tie.row) == .eq;
-                tie.prefix = next.prefix(tie.row);
-            }
-            if (all_equal) return order.sortBy(depth + 1, ties, scratch);
-        }
-        mergeSort(Entry, ByRow{ .order = order }, ties, scratch);
-    }
 };
 
 /// Rows ahead that are fetched while one is looked at.
 pub const prefetch_distance = 8;
-
-const ByPrefix = struct {
-    pub fn before(_: ByPrefix, a: Entry, b: Entry) bool {
-        return a.prefix < b.prefix;
-    }
-};
-
-const ByRow = struct {
-    order: *const SortOrder,
-
-    pub fn before(by: ByRow, a: Entry, b: Entry) bool {
-        return by.order.compare(a.row, b.row) == .lt;
-    }
-};
 
 pub const Key = struct {
     column: *const ColumnInfo,
@@ -145,7 +82,7 @@ pub const Key = struct {
     descending: bool,
     nulls_first: bool,
 
-    fn compare(key: *const Key, a: RowRef, b: RowRef) Order {
+    pub fn compare(key: *const Key, a: RowRef, b: RowRef) Order {
         const a_null = a.null_mask & key.null_bit != 0;
         const b_null = b.null_mask & key.null_bit != 0;
         if (a_null or b_null) {
@@ -161,7 +98,7 @@ pub const Key = struct {
 
     /// A number that never contradicts `compare`: where two differ, the rows are in their order.
     /// The top bit tells nulls from values, the others hold the value's first 63 bits.
-    fn prefix(key: *const Key, row: RowRef) u64 {
+    pub fn prefix(key: *const Key, row: RowRef) u64 {
         const values_bit = @as(u64, @intFromBool(key.nulls_first)) << 63;
         if (row.null_mask & key.null_bit != 0) return values_bit ^ (1 << 63);
         const ascending = if (key.column.kind.isText())

@@ -330,7 +330,8 @@ export class QueryBuilder<Row, Result = Row, Patch = Partial<Row>> implements It
    * others give up meanwhile cannot be used again before the end, so a loop that is left early
    * should be left by `break`, `return` or an error.
    *
-   * The memory for a sort is filled bit by bit, but the sort itself is one step.
+   * A sort is done bit by bit as well; only where a limit of many rows is reached, they are put
+   * into a heap in one step.
    *
    * @throws {AerostoreError} While it runs: `closed` if the database was closed,
    * `snapshot_revoked` if its snapshot was given up because memory is short or it is too old,
