@@ -74,7 +74,9 @@ class TextCache {
       while (i < count && keys[base + i] === words[rest + i - 1]) i++;
       if (i === count) return this.#strings[slot] ?? "";
     }
-    const text = size <= shortMax ? shortText(memory, start, size) : memory.text(start, start + size);
+    const text = size <= shortMax
+      ? shortText(memory, start, size)
+      : memory.text(start, start + size);
     keys[base] = first;
     for (let i = 1; i < count; i++) keys[base + i] = words[rest + i - 1] ?? 0;
     this.#strings[slot] = text;

@@ -205,7 +205,7 @@ test "Sorter: gives the order of the rows, whatever the steps" {
         .init("n", .int32, 0, .{}),
     });
     // Beginnings of 8 bytes that are equal, and whole texts that are.
-    const texts = [_][]const u8{ "", "a", "the same beginning", "the same b", "the same beginning" };
+    const texts = [_][]const u8{ "", "a", "the same start", "the same s", "the same start" };
     const count = 700;
     var prng: std.Random.DefaultPrng = .init(9);
     const random = prng.random();
