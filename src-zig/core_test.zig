@@ -145,6 +145,32 @@ test "statements: insert, upsert, update, apply, delete, and their refusals" {
     try testing.expect(s.log.isEmpty());
 }
 
+test "hints: whatever stands in the buckets, rows are what they are" {
+    var bench: Bench = undefined;
+    try bench.init(16 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    var random: std.Random.DefaultPrng = .init(1);
+    const last = bench.region.slabs_first + bench.region.slab_count * limits.slab_granules;
+    for (0..4) |round| {
+        for (0..200) |id| {
+            for (bench.region.buckets[0 .. bench.region.bucket_mask + 1]) |*bucket| {
+                const numbers = [_]u32{ 0, 1, last - 1, last, std.math.maxInt(u32), random.random().int(u32) };
+                bucket.hint.store(numbers[random.random().uintLessThan(usize, numbers.len)], .monotonic);
+            }
+            const n: i64 = @intCast(round * 1000 + id);
+            try testing.expectEqual(.done, try bench.run(s, .upsert, @intCast(id), n));
+            try testing.expectEqual(n, (try bench.get(s, @intCast(id))).?);
+            if (id % 3 != round) continue;
+            try testing.expectEqual(.done, try bench.run(s, .delete, @intCast(id), 0));
+            try testing.expectEqual(null, try bench.get(s, @intCast(id)));
+        }
+        bench.settle(s);
+        try bench.expectSound(s);
+    }
+}
+
 test "churn: a small region takes endless updates, deletes and inserts" {
     var bench: Bench = undefined;
     try bench.init(4 << 20);

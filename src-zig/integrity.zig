@@ -186,7 +186,7 @@ const Check = struct {
         const count = check.region.bucket_mask + 1;
         for (0..count) |bucket| {
             if (bucket % 65536 == 0) gate.renew(check.session);
-            var at = check.region.buckets[bucket].load(.acquire);
+            var at = check.region.buckets[bucket].head.load(.acquire);
             while (at != 0) {
                 if (!try check.mark(at, .node, "a bucket")) break;
                 const node = nodeAt(check.region, at);

@@ -30,6 +30,7 @@ const structures = .{
     .{ "CatalogueLine", region.CatalogueLine },
     .{ "Process", region.Process },
     .{ "Slot", region.Slot },
+    .{ "Bucket", region.Bucket },
     .{ "SlabMeta", region.SlabMeta },
     .{ "Version", version.Version },
     .{ "NodeHeader", version.NodeHeader },

@@ -406,7 +406,8 @@ pub const OpenTransaction = struct {
             installer.abort();
             return error.Kicked;
         }
-        for (writes) |*one| {
+        for (writes, 0..) |*one, index| {
+            if (index % statement.ahead_step == 0) statement.lookAhead(session.region, writes[index..]);
             const outcome = installer.install(one) catch |err| {
                 installer.abort();
                 return err;

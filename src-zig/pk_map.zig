@@ -11,6 +11,13 @@
 //!   * a marked link does not change; a node is unlinked only by a predecessor that is not marked
 //!   * `table`, `hash` and the key do not change while a node is in a chain
 //!
+//! A bucket also names the version that was put last on one of its nodes: the hint. A look-up has
+//! three loads that depend on each other, bucket, node, version, and in a large map each is a miss
+//! of the cache; by the hint it asks for node and version at once. A hint may be of another row of
+//! the bucket, superseded, aborted, or name a block that was freed: memory is asked for what stands
+//! there, and nobody looks at it. So it needs no order, no repair and no recovery; a writer stores
+//! it after the swap that links its version, and killed before that leaves an older one.
+//!
 //! Readers are pinned and walk through marked nodes. They never help; inserters and removers do.
 //! Killed between the steps of a removal: any search by a later inserter or remover goes on
 //! where it stands, and the remover's log entry makes recovery do so.
@@ -20,8 +27,8 @@ const sync = @import("sync");
 const limits = @import("limits.zig");
 const region_module = @import("region.zig");
 const version_module = @import("version.zig");
+const Bucket = region_module.Bucket;
 const Region = region_module.Region;
-const Shm = sync.Shm;
 const Link = version_module.Link;
 const Head = version_module.Head;
 const NodeHeader = version_module.NodeHeader;
@@ -60,23 +67,49 @@ fn mix(value: u64, table: u8) u64 {
     return x ^ (x >> 33);
 }
 
-pub inline fn bucketOf(region: *const Region, hash: u64) *Shm(u32) {
+pub inline fn bucketOf(region: *const Region, hash: u64) *Bucket {
     return &region.buckets[@intCast(hash & region.bucket_mask)];
 }
 
-/// The three loads of a look-up depend on each other, and each is likely to miss the cache. Someone
-/// with many keys calls these for keys further and further ahead, so that the misses overlap.
-/// Nothing here is more than a hint, but the caller is pinned, because nodes are read.
+/// The first node of a bucket, or 0. Asks memory for the version that the hint names, of which two
+/// lines are most or all; the caller asks for the node.
+inline fn enter(region: *const Region, bucket: *Bucket) RelPtr {
+    const first = bucket.head.load(.acquire);
+    if (sync.sim) return first;
+    const hint = bucket.hint.load(.monotonic);
+    if (hint -% region.slabs_first < region.slab_count * limits.slab_granules) {
+        const bytes: [*]const u8 = @ptrCast(region.pointer(u8, hint));
+        @prefetch(bytes, .{});
+        @prefetch(bytes + limits.granule_size, .{});
+    }
+    return first;
+}
+
+/// Notes the version that a node of the bucket has got just now.
+pub inline fn suggest(region: *const Region, hash: u64, version: RelPtr) void {
+    bucketOf(region, hash).hint.store(version, .monotonic);
+}
+
+/// What `enter` looks at, for the mistake of believing it.
+pub inline fn hinted(region: *const Region, key: Key) RelPtr {
+    return bucketOf(region, key.hash).hint.load(.monotonic);
+}
+
+/// Asks memory for what a look-up will need. Someone with many keys calls these for keys further and
+/// further ahead, so that the misses overlap; someone with one key calls `bucket` before he pins.
+/// Nothing here is more than a hint, but for `version` the caller is pinned, because a node is read.
 pub const Ahead = struct {
     pub inline fn bucket(region: *const Region, key: Key) void {
         @prefetch(bucketOf(region, key.hash), .{});
     }
+    /// The first node, and the version that the hint names.
     pub inline fn node(region: *const Region, key: Key) void {
-        const at = bucketOf(region, key.hash).load(.acquire);
+        const at = enter(region, bucketOf(region, key.hash));
         if (at != 0) @prefetch(nodeAt(region, at), .{});
     }
+    /// The version of the first node, if the hint has named another.
     pub inline fn version(region: *const Region, key: Key) void {
-        const at = bucketOf(region, key.hash).load(.acquire);
+        const at = bucketOf(region, key.hash).head.load(.acquire);
         if (at == 0) return;
         const head = Head.from(nodeAt(region, at).head.load(.acquire));
         if (head.version != 0) @prefetch(version_module.versionAt(region, head.version), .{});
@@ -91,7 +124,7 @@ inline fn holds(node: *const NodeHeader, key: Key) bool {
 
 /// The node of a key, or 0. The caller is pinned.
 pub fn find(region: *const Region, key: Key) RelPtr {
-    var at = bucketOf(region, key.hash).load(.acquire);
+    var at = enter(region, bucketOf(region, key.hash));
     while (at != 0) {
         const node = nodeAt(region, at);
         const link = Link.from(node.next.load(.acquire));
@@ -109,7 +142,7 @@ pub const Place = struct { node: RelPtr, first: RelPtr };
 pub fn findForWrite(region: *const Region, key: Key) Place {
     const bucket = bucketOf(region, key.hash);
     retry: while (true) {
-        const first = bucket.load(.acquire);
+        const first = enter(region, bucket);
         var at = first;
         var previous: ?*NodeHeader = null;
         while (at != 0) {
@@ -135,12 +168,12 @@ pub fn findForWrite(region: *const Region, key: Key) Place {
     }
 }
 
-fn unlink(bucket: *Shm(u32), previous: ?*NodeHeader, at: RelPtr, next: RelPtr) bool {
+fn unlink(bucket: *Bucket, previous: ?*NodeHeader, at: RelPtr, next: RelPtr) bool {
     if (previous) |node| {
         const expected = Link.to(at).bits();
         return node.next.cas(expected, Link.to(next).bits(), .acq_rel, .acquire) == null;
     }
-    return bucket.cas(at, next, .acq_rel, .acquire) == null;
+    return bucket.head.cas(at, next, .acq_rel, .acquire) == null;
 }
 
 /// Freezes a dead node's link.
@@ -159,7 +192,11 @@ fn mark(node: *NodeHeader) void {
 pub fn publish(region: *const Region, key: Key, first: RelPtr, granule: RelPtr) bool {
     const node = nodeAt(region, granule);
     node.next.store(Link.to(first).bits(), .monotonic);
-    return bucketOf(region, key.hash).cas(first, granule, .acq_rel, .acquire) == null;
+    const version = Head.from(node.head.load(.monotonic)).version;
+    const bucket = bucketOf(region, key.hash);
+    if (bucket.head.cas(first, granule, .acq_rel, .acquire) != null) return false;
+    bucket.hint.store(version, .monotonic);
+    return true;
 }
 
 /// Takes a dead node out of its chain. Can be called again, and by several at once.
@@ -169,7 +206,7 @@ pub fn remove(region: *const Region, granule: RelPtr) void {
     mark(node);
     const bucket = bucketOf(region, hashOf(node.table, node.key()));
     retry: while (true) {
-        var at = bucket.load(.acquire);
+        var at = bucket.head.load(.acquire);
         var previous: ?*NodeHeader = null;
         while (at != 0) {
             const here = nodeAt(region, at);

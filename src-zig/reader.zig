@@ -110,6 +110,10 @@ pub fn find(
     const node = pk_map.find(region, key);
     if (node == 0) return null;
     const at = visible(region, node, view);
+    if (sync.mutated(.believed_hint) and view == .latest) {
+        const hint = pk_map.hinted(region, key);
+        if (versionAt(region, hint).row.load(.acquire) == node) return try rowAt(region, table, hint);
+    }
     return if (at == 0) null else try rowAt(region, table, at);
 }
 

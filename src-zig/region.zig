@@ -291,6 +291,19 @@ pub const SlabMeta = extern struct {
     }
 };
 
+/// Where the rows begin whose keys have the same lower bits of the hash.
+pub const Bucket = extern struct {
+    /// The first node of the chain, or 0.
+    head: Shm(u32),
+    /// The version that was put last on some node of the chain, as far as anybody knows: something
+    /// to ask memory for while the node is on its way, and nothing else. See `pk_map.zig`.
+    hint: Shm(u32),
+
+    comptime {
+        assert(@sizeOf(Bucket) == 8);
+    }
+};
+
 /// What decides the layout, apart from the build.
 pub const Config = struct {
     size_max: u64,
@@ -333,7 +346,7 @@ pub fn layout(config: Config) error{TooSmall}!Layout {
         .{ "row_counts", 8 * row_count_row * limits.table_count_max },
         .{ "tickets", 8 * limits.ticket_count },
         .{ "cells", 8 * cells },
-        .{ "buckets", 4 * buckets },
+        .{ "buckets", @sizeOf(Bucket) * buckets },
         .{ "slab_metas", @sizeOf(SlabMeta) * slabs_possible },
     };
     inline for (parts) |part| {
@@ -363,7 +376,7 @@ pub const layout_hash: u64 = blk: {
         LeaderLine,         MemoryLine,       LogLine,                 CatalogueLine,
         Process,            Slot,             SlabMeta,                version.Version,
         version.NodeHeader, slot_log.Entry,   slot_log.ChunkHeader,    ordered_index.Node,
-        ordered_index.Root, index_key.Layout, index_guide_block.Block,
+        ordered_index.Root, index_key.Layout, index_guide_block.Block, Bucket,
     }) |T| {
         hash = mixText(hash, @typeName(T));
         for (std.meta.fields(T)) |field| {
@@ -396,7 +409,7 @@ pub const Region = struct {
     row_counts: [*]Shm(u64),
     tickets: *[limits.ticket_count]Shm(u64),
     cells: [*]Shm(u64),
-    buckets: [*]Shm(u32),
+    buckets: [*]Bucket,
     slab_metas: [*]SlabMeta,
     cells_log2: u6,
     bucket_mask: u64,
@@ -423,7 +436,7 @@ pub const Region = struct {
             .row_counts = @ptrCast(at(Shm(u64), base, o.row_counts)),
             .tickets = at([limits.ticket_count]Shm(u64), base, o.tickets),
             .cells = @ptrCast(at(Shm(u64), base, o.cells)),
-            .buckets = @ptrCast(at(Shm(u32), base, o.buckets)),
+            .buckets = @ptrCast(at(Bucket, base, o.buckets)),
             .slab_metas = @ptrCast(at(SlabMeta, base, o.slab_metas)),
             .cells_log2 = @intCast(header.cells_log2),
             .bucket_mask = (@as(u64, 1) << @intCast(header.buckets_log2)) - 1,

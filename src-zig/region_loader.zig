@@ -251,7 +251,7 @@ pub const Worker = struct {
         if (node != 0) return worker.replace(table, node, position, row);
         const created = try worker.newNode(table, key, position, row);
         const bucket = pk_map.bucketOf(worker.region, key.hash);
-        const published = pk_map.publish(worker.region, key, bucket.load(.monotonic), created);
+        const published = pk_map.publish(worker.region, key, bucket.head.load(.monotonic), created);
         assert(published); // Nobody else changes the bucket.
         worker.rows[table.id] += 1;
     }
@@ -305,7 +305,9 @@ pub const Worker = struct {
         const block = try worker.takeVersion(table, row.size);
         worker.fill(table, block.granule, node, position, row);
         const head: Head = .to(block.granule, block.generation);
-        version_module.nodeAt(worker.region, node).head.store(head.bits(), .release);
+        const anchor = version_module.nodeAt(worker.region, node);
+        anchor.head.store(head.bits(), .release);
+        pk_map.suggest(worker.region, pk_map.hashOf(anchor.table, anchor.key()), block.granule);
         worker.freeVersion(old);
     }
 

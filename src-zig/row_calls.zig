@@ -67,7 +67,10 @@ pub const Scratch = struct {
 
 pub fn keyOfInput(connection: *Connection, table: *const TableInfo) Error!Key {
     const cell = try row_input.readKey(table, connection.input, &connection.detail);
-    return Key.of(@intCast(table.id), cell);
+    const key: Key = .of(@intCast(table.id), cell);
+    // What follows up to the pin is time in which the bucket can come.
+    pk_map.Ahead.bucket(connection.region(), key);
+    return key;
 }
 
 /// Copies the row of the key in the input to the output. False if there is none.

@@ -37,6 +37,8 @@ pub fn write(session: *Session, one: *const Write) Error!Result {
 }
 
 fn writeLocked(session: *Session, one: *const Write) Error!Result {
+    // What follows up to the pin is time in which the bucket can come.
+    pk_map.Ahead.bucket(session.region, one.key);
     var relief: Relief = .{ .session = session, .pinned = .unpinned };
     while (true) {
         const result = attempt(session, one) catch |err| {
@@ -110,12 +112,15 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
 /// Writes rows one by one, each a transaction of its own, and stops at the first that is refused.
 /// The look-ups of the rows behind are started ahead. `failed` is the number of rows written.
 pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
-    const region = session.region;
     session.lock();
     defer session.unlock();
     var position: Position = 0;
     for (writes, 0..) |*one, index| {
-        if (index % ahead_step == 0) lookAhead(session, region, writes[index..]);
+        if (index % ahead_step == 0) {
+            session.pin();
+            defer session.unpin();
+            lookAhead(session.region, writes[index..]);
+        }
         const result = try writeLocked(session, one);
         if (result.outcome != .done) return .{ .outcome = result.outcome, .failed = index };
         position = result.position;
@@ -123,13 +128,13 @@ pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
     return .{ .outcome = .done, .position = position, .failed = writes.len };
 }
 
-const ahead_step = 16;
+/// How often those who go through many writes call `lookAhead`.
+pub const ahead_step = 16;
 
 /// Starts the loads for the next rows, in three passes so that each finds what the one before asked
-/// for.
-fn lookAhead(session: *Session, region: *const Region, writes: []const Write) void {
-    session.pin();
-    defer session.unpin();
+/// for. The caller is pinned.
+pub fn lookAhead(region: *const Region, writes: []const Write) void {
+    if (sync.sim) return;
     const near = writes[0..@min(writes.len, ahead_step)];
     for (near) |*one| pk_map.Ahead.node(region, one.key);
     for (near) |*one| pk_map.Ahead.version(region, one.key);
@@ -155,6 +160,7 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
         return .{ .outcome = .kicked };
     }
     for (writes, 0..) |*one, index| {
+        if (index % ahead_step == 0) lookAhead(session.region, writes[index..]);
         const outcome = installer.install(one) catch |err| {
             installer.abort();
             return err;
@@ -224,7 +230,8 @@ fn newRows(session: *Session, writes: []const Write, pinned: Pinned) u64 {
     if (pinned == .unpinned) session.pin();
     defer if (pinned == .unpinned) session.unpin();
     var count: u64 = 0;
-    for (writes) |*one| {
+    for (writes, 0..) |*one, index| {
+        if (index % ahead_step == 0) lookAhead(session.region, writes[index..]);
         if (one.operation != .insert and one.operation != .upsert) continue;
         if (pk_map.find(session.region, one.key) == 0) count += 1;
     }

@@ -253,6 +253,7 @@ pub const Installer = struct {
             index_writer.ensure(installer, write.table, indexes);
         }
         if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
+        pk_map.suggest(region, write.key.hash, prepared.block.granule);
         installer.installed(write, indexes);
         return .done;
     }

@@ -119,7 +119,7 @@ fn drainLog(session: *Session) bool {
 /// After `settle`: every node is alive, has one version, and that is stamped.
 fn checkChains() void {
     for (fixture.region.buckets[0 .. fixture.region.bucket_mask + 1]) |*bucket| {
-        var at = bucket.raw;
+        var at = bucket.head.raw;
         while (at != 0) {
             const node = version_module.nodeAt(&fixture.region, at);
             const link: version_module.Link = .from(node.next.raw);
@@ -231,7 +231,7 @@ fn checkBlocks() void {
 
 fn isReachable(granule: u32) bool {
     for (fixture.region.buckets[0 .. fixture.region.bucket_mask + 1]) |*bucket| {
-        var at = bucket.raw;
+        var at = bucket.head.raw;
         while (at != 0) {
             const node = version_module.nodeAt(&fixture.region, at);
             if (at == granule) return true;

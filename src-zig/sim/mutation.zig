@@ -23,6 +23,7 @@ pub const Mutation = enum {
     index_first,
     no_recheck,
     trusted_hint,
+    believed_hint,
     moving_snapshot,
     dirty_read,
     gate_without_wait,

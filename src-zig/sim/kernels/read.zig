@@ -76,6 +76,21 @@ pub const kernels = [_]Kernel{
         },
     }),
     kernel(.{
+        .name = "read.hint",
+        .about = "a bucket names the version of a writer that is kicked and begins again",
+        .rows = &.{100},
+        .fibers = &.{
+            .{ .steps = &.{.{ .add = .{ 0, 1 } }} },
+            .{ .steps = &.{.{ .add = .{ 0, 2 } }} },
+            .{ .steps = &.{ .{ .get = 0 }, .{ .get = 0 } } },
+        },
+        .plans = scenario.seeded,
+        .catches = &.{.{
+            .mutation = .believed_hint,
+            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
         .name = "read.drainer",
         .about = "a drainer stamps and laps the ring under writers and a reader",
         .rows = &.{100},
