@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 8711973596620402;
+export const abiHash = 4721054018516971;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -125,6 +125,7 @@ export const signatures = {
   aero_catalogue_read: [["u32"], "i32"],
   aero_index_drop: [["u32", "u32", "u32"], "i32"],
   aero_row_get: [["u32", "u32", "u32"], "i32"],
+  aero_rows_get: [["u32", "u32", "u32", "u32", "u32"], "i32"],
   aero_row_has: [["u32", "u32", "u32"], "i32"],
   aero_row_insert: [["u32", "u32", "u32", "u32"], "i32"],
   aero_row_upsert: [["u32", "u32", "u32", "u32"], "i32"],

@@ -357,6 +357,14 @@ export class Connection {
     return this.#library.aero_row_get(this.#id, transaction, table);
   }
 
+  /**
+   * Copies the rows of the keys in the input buffer, from the key `first` on; returns how many of
+   * the `count` keys are answered.
+   */
+  rowsGet(transaction: number, table: number, first: number, count: number): number {
+    return this.#library.aero_rows_get(this.#id, transaction, table, first, count);
+  }
+
   /** Looks for the key in the input buffer; 1 if there is a row. */
   rowHas(transaction: number, table: number): number {
     return this.#library.aero_row_has(this.#id, transaction, table);

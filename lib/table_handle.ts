@@ -9,6 +9,7 @@
 import { AerostoreError, quote } from "./errors.ts";
 import { writeChanges, writePatch } from "./changes.ts";
 import type { TableLayout } from "./layout.ts";
+import { ManyKeys, noRecordSize, recordSizeAt } from "./many_keys.ts";
 import { Memory } from "./memory.ts";
 import type { Connection } from "./native.ts";
 import {
@@ -35,6 +36,11 @@ export const firstRecordHandle = recordHeaderSize / 8;
 const windowShift = 2 ** 27;
 /** The library's answer for a row that the transaction wrote itself: the output has its record. */
 const viewInOutput = 1;
+
+/** The handle of the record at an offset of a buffer. */
+function handleOf(at: number): number {
+  return (at + recordHeaderSize) >> 3;
+}
 
 /** One table of one open database. */
 export class TableHandle {
@@ -79,6 +85,50 @@ export class TableHandle {
     }
     if (result === 0) return undefined;
     throw connection.error(result, `get row ${quote(key)} of ${quote(this.layout.name)}`);
+  }
+
+  /** Returns copies of the rows of `keys`, undefined in the place of one that does not exist. */
+  getMany(transaction: number, keys: readonly unknown[]): (PlainRow | undefined)[] {
+    const { output } = this.connection;
+    const rows: (PlainRow | undefined)[] = [];
+    const reading = new ManyKeys(this, transaction, keys);
+    try {
+      for (let count = reading.next(); count > 0; count = reading.next()) {
+        let at = 0;
+        for (let i = 0; i < count; i++) {
+          const size = recordSizeAt(output, at);
+          const key = keys[rows.length];
+          const known = typeof key === "string" ? key : undefined;
+          rows.push(size === 0 ? undefined : this.decode(output, handleOf(at), known));
+          at += size || noRecordSize;
+        }
+      }
+    } finally {
+      reading.end();
+    }
+    return rows;
+  }
+
+  /** Returns views of copies of the rows of `keys`, undefined where there is none. */
+  viewMany(
+    transaction: number,
+    keys: readonly unknown[],
+    scope: ViewScope,
+  ): (RowView<PlainRow> | undefined)[] {
+    const { output } = this.connection;
+    const rows: (RowView<PlainRow> | undefined)[] = [];
+    const reading = new ManyKeys(this, transaction, keys);
+    for (let count = reading.next(); count > 0; count = reading.next()) {
+      let end = 0;
+      for (let i = 0; i < count; i++) end += recordSizeAt(output, end) || noRecordSize;
+      const copy = this.copyOutput(end);
+      for (let at = 0; at < end;) {
+        const size = recordSizeAt(copy, at);
+        rows.push(size === 0 ? undefined : this.viewOf(copy, handleOf(at), scope));
+        at += size || noRecordSize;
+      }
+    }
+    return rows;
   }
 
   /** Returns a view of the row of `key`, or undefined. */

@@ -307,6 +307,13 @@ export class TransactionTable<C extends Columns = Columns> {
     return view as RowView<RowOfColumns<C>> | undefined;
   }
 
+  /** Returns views of the rows of `keys`, in their order; see {@linkcode Table.getMany}. */
+  getMany(keys: Iterable<KeyOfColumns<C>>): (RowView<RowOfColumns<C>> | undefined)[] {
+    this.#check();
+    const views = this.#handle.viewMany(this.#transaction, [...keys], this.#state.scope);
+    return views as (RowView<RowOfColumns<C>> | undefined)[];
+  }
+
   /** Returns whether there is a row of `key`. */
   has(key: KeyOfColumns<C>): boolean {
     this.#check();

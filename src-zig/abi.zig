@@ -14,6 +14,7 @@ const config_calls = @import("config_calls.zig");
 const connection_module = @import("connection.zig");
 const durable_calls = @import("durable_calls.zig");
 const ingest_calls = @import("ingest_calls.zig");
+const key_calls = @import("key_calls.zig");
 const opening = @import("opening.zig");
 const os = @import("os.zig");
 const query_calls = @import("query_calls.zig");
@@ -153,6 +154,19 @@ fn dropIndex(c: *Connection, table: u32, index: u32) Error!void {
 pub export fn aero_row_get(connection: u32, transaction: u32, table: u32) i32 {
     const c = enter(connection) orelse return closed();
     return truth(c, row_calls.get(c, transaction, table));
+}
+
+/// Copies the rows of `number` keys in the input, from the key `first` on, to the output. Returns how
+/// many keys are answered: all, or as many as the output holds.
+pub export fn aero_rows_get(
+    connection: u32,
+    transaction: u32,
+    table: u32,
+    first: u32,
+    number: u32,
+) i32 {
+    const c = enter(connection) orelse return closed();
+    return count(c, key_calls.get(c, transaction, table, first, number));
 }
 
 /// 1 if there is a row of the key in the input, else 0.
@@ -684,6 +698,8 @@ test "rows: go in and come out, and errors say what was wrong" {
 
     try isolate.expectError(.unknown_table, aero_row_get(c, 0, 7), "no table 7");
     try isolate.expectError(.bad_argument, aero_row_insert(c, 0, 0, 8), "a record of");
+    try isolate.expectError(.bad_argument, aero_rows_get(c, 0, 0, 0, 1 << 30), "no 1073741824 keys");
+    try isolate.expectError(.bad_argument, aero_rows_get(c, 0, 0, 2, 1), "no 1 keys");
     try isolate.expectError(.transaction_closed, aero_row_get(c, 9, 0), "has ended");
     const size: u32 = buffer_size + 1;
     try isolate.expectError(.bad_argument, aero_table_declare(c, size), "input buffer");

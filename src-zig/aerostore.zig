@@ -192,6 +192,7 @@ test {
         _ = @import("region_file.zig");
         _ = @import("removal.zig");
         _ = @import("report_calls.zig");
+        _ = @import("key_calls.zig");
         _ = @import("row_calls.zig");
         _ = @import("set_calls.zig");
         _ = @import("store.zig");
