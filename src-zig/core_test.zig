@@ -4,6 +4,7 @@ const std = @import("std");
 const sync = @import("sync");
 const limits = @import("limits.zig");
 const region_module = @import("region.zig");
+const filter = @import("filter.zig");
 const integrity = @import("integrity.zig");
 const pk_map = @import("pk_map.zig");
 const reader = @import("reader.zig");
@@ -223,10 +224,47 @@ test "churn: a small region takes endless updates, deletes and inserts" {
     }
     s.unpin();
     try testing.expectEqual(rows, scanned);
+    try expectPassing(&bench, s, &model);
     try bench.expectSound(s);
     bench.settle(s);
     try bench.expectSound(s);
     try testing.expect(s.log.isEmpty());
+}
+
+/// A scan that tests rows itself gives those that pass, and looks at no more than it may.
+fn expectPassing(bench: *Bench, s: *Session, model: []const ?i64) !void {
+    const column = &bench.table.columns[1];
+    // Some 500 steps before the end: of about half of the rows.
+    const least = 199_500;
+    const at_least: filter.Predicate = .{
+        .op = .int64_range,
+        .null_passes = false,
+        .is_inline = false,
+        .offset = column.offset,
+        .capacity = 0,
+        .null_bit = 0,
+        .low = least,
+        .high = std.math.maxInt(i64) - least,
+    };
+    var expected: u64 = 0;
+    for (model) |value| expected += @intFromBool(value != null and value.? >= least);
+    s.pin();
+    defer s.unpin();
+    var scan: reader.Scan = .init(&bench.region, &bench.table, .{
+        .snapshot = reader.snapshotNow(&bench.region),
+    });
+    var passing: u64 = 0;
+    var examined: u64 = 0;
+    while (true) {
+        var budget: u64 = 3;
+        const found = try scan.nextPassing(&at_least, &budget);
+        examined += 3 - budget;
+        const row = found orelse if (budget == 0) continue else break;
+        try testing.expect(row.int64(column.offset) >= least);
+        passing += 1;
+    }
+    try testing.expectEqual(expected, passing);
+    try testing.expectEqual(row_count.total(&bench.region, 0), examined);
 }
 
 test "region_full: nothing half done, and what is deleted comes back" {

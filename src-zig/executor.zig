@@ -12,6 +12,13 @@
 //!     whose `keepsRows` is true, until the query is closed
 //!   * every row once, all of one snapshot
 //!
+//! A source may have as well
+//!
+//!     fn nextPassing(source, first: *const Predicate, budget: *u64) !?RowRef
+//!
+//! which passes over the rows that fail the first test, and counts each row that it looks at. It
+//! gives rows of a size that the table has.
+//!
 //! A plan without a sort streams: a batch ends when the output is full and goes on with the same
 //! source, and the source is not read past the limit. A plan with a sort reads the source to its
 //! end first, keeps references to the rows (only the first offset + limit of them, if there is a
@@ -348,6 +355,9 @@ const Scan = struct {
 
     /// The next row that passes; null where the source or the budget ends.
     inline fn next(scan: *Scan, source: anytype) !?RowRef {
+        if (comptime @hasDecl(std.meta.Child(@TypeOf(source)), "nextPassing")) {
+            if (scan.filter.predicates.len > 0) return scan.nextPassing(source);
+        }
         while (scan.budget > 0) {
             const row = try source.next() orelse {
                 scan.at_end = true;
@@ -356,6 +366,20 @@ const Scan = struct {
             scan.budget -= 1;
             if (row.size < scan.size_min or row.size > scan.size_max) return error.Corrupt;
             if (!scan.filter.matches(row)) continue;
+            scan.matched += 1;
+            return row;
+        }
+        return null;
+    }
+
+    inline fn nextPassing(scan: *Scan, source: anytype) !?RowRef {
+        const first = &scan.filter.predicates[0];
+        while (scan.budget > 0) {
+            const row = try source.nextPassing(first, &scan.budget) orelse {
+                scan.at_end = scan.budget > 0;
+                return null;
+            };
+            if (!scan.filter.matchesRest(row)) continue;
             scan.matched += 1;
             return row;
         }

@@ -70,6 +70,11 @@ pub const Filter = struct {
         return run(filter.predicates, row);
     }
 
+    /// Whether a row that passes the first predicate passes the others.
+    pub inline fn matchesRest(filter: *const Filter, row: RowRef) bool {
+        return filter.predicates.len <= 1 or run(filter.predicates[1..], row);
+    }
+
     // Not inline: within the loop of a scan, the tests of all kinds leave no registers to the loop.
     noinline fn run(predicates: []const Predicate, row: RowRef) bool {
         for (predicates) |*predicate| if (!predicate.passes(row)) return false;
@@ -134,7 +139,15 @@ pub const Predicate = struct {
     /// Whether the row passes this test.
     pub inline fn passes(predicate: *const Predicate, row: RowRef) bool {
         if (row.null_mask & predicate.null_bit != 0) return predicate.null_passes;
-        return predicate.accepts(row);
+        switch (predicate.op) {
+            inline else => |op| return predicate.accepts(op, row),
+        }
+    }
+
+    /// The same where what is tested is known already, for loops that are made for it.
+    pub inline fn passesAs(predicate: *const Predicate, comptime op: Op, row: RowRef) bool {
+        if (row.null_mask & predicate.null_bit != 0) return predicate.null_passes;
+        return predicate.accepts(op, row);
     }
 
     /// Whether the row need not be looked at.
@@ -147,9 +160,9 @@ pub const Predicate = struct {
         return .depends;
     }
 
-    inline fn accepts(predicate: *const Predicate, row: RowRef) bool {
+    inline fn accepts(predicate: *const Predicate, comptime op: Op, row: RowRef) bool {
         const offset = predicate.offset;
-        switch (predicate.op) {
+        switch (op) {
             .constant => return predicate.low != 0,
             .bool_is => return row.boolean(offset) == (predicate.low != 0),
             .int32_range => {
