@@ -8,43 +8,12 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { Query, Value } from "../lib/stapi/ast.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
-import {
-  type Aerostore,
-  defineTable,
-  type RowOf,
-  t,
-  type Table,
-  type Transaction,
-  type TransactionTable,
-} from "../mod.ts";
+import { type Aerostore, type Table, type Transaction, type TransactionTable } from "../mod.ts";
 import { flightTable } from "./support/flight_table.ts";
+import { type Flight, Indexed, Plain } from "./support/indexed_flight.ts";
 import { rowsArbitrary, searchArbitrary } from "./support/query_arbitrary.ts";
 import { type ModelRow, order, runModel } from "./support/query_model.ts";
 import { Store } from "./support/store.ts";
-
-const columns = {
-  flight_id: t.text(16).primaryKey(),
-  altitude: t.int32().nullable(),
-  gs: t.int32().nullable(),
-  lat: t.float64().nullable(),
-  typ: t.text(8).nullable(),
-  destination: t.text(8).nullable(),
-  on_ground: t.bool().nullable(),
-  hex: t.bytes(8).nullable(),
-  serial: t.int64({ as: "bigint" }).nullable(),
-  updated_at: t.timestamp().nullable(),
-  origin: t.text(8),
-};
-const Plain = defineTable("Plain", columns);
-const Indexed = defineTable("Indexed", {
-  ...columns,
-  altitude: t.int32().nullable().index(),
-  lat: t.float64().nullable().index(),
-  typ: t.text(8).nullable().index(),
-  hex: t.bytes(8).nullable().index(),
-  serial: t.int64({ as: "bigint" }).nullable().index(),
-}, { indexes: [["typ", "altitude"], ["on_ground", "serial"]] });
-type Flight = RowOf<typeof Plain>;
 
 const meta = flightTable();
 const names = meta.columns.map(({ name }) => name);
