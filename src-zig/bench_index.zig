@@ -6,7 +6,8 @@
 //! rising keys. Rows are inserted; the first index is searched (each search depends on the last),
 //! walked without a look at rows, and scanned with one; rows are updated so that both keys move,
 //! and so that none does. The same random keys in a B+tree of one writer, which no kill survives,
-//! say what the memory allows.
+//! and in a sorted array, which nothing is inserted into, say what the memory allows; and the same
+//! updates with two such trees.
 //!
 //! Times are of the processor: busy machines disturb them least.
 
@@ -188,6 +189,19 @@ const Tree = struct {
         return split;
     }
 
+    /// Takes a key out. Nodes that become small stay as they are.
+    fn remove(tree: *Tree, key: u64) void {
+        const cursor = tree.seek(key);
+        const node = &tree.nodes.items[cursor.node];
+        std.debug.assert(node.keys[cursor.at] == key);
+        const last = node.count - 1;
+        const at = cursor.at;
+        std.mem.copyForwards(u64, node.keys[at..last], node.keys[at + 1 .. node.count]);
+        std.mem.copyForwards(u32, node.to[at..last], node.to[at + 1 .. node.count]);
+        node.keys[last] = std.math.maxInt(u64);
+        node.count = last;
+    }
+
     const Cursor = struct { node: u32, at: u32 };
 
     fn seek(tree: *const Tree, key: u64) Cursor {
@@ -228,6 +242,60 @@ const Tree = struct {
     }
 };
 
+/// Moves rows in two trees, one of random keys and one of rising keys.
+fn benchMoves(gpa: std.mem.Allocator, random: std.Random, rows: u64) !u64 {
+    const Row = struct { a: u64, b: u64 };
+    const table = try gpa.alloc(Row, rows);
+    defer gpa.free(table);
+    var trees: [2]Tree = .{ try .init(gpa), try .init(gpa) };
+    defer for (&trees) |*tree| tree.nodes.deinit(gpa);
+    for (table, 0..) |*row, id| {
+        row.* = .{ .a = random.int(u64), .b = id };
+        try trees[0].put(row.a, @intCast(id));
+        try trees[1].put(row.b, @intCast(id));
+    }
+    const started = cpuNs();
+    for (0..rows) |n| {
+        const id = random.uintLessThan(u32, @intCast(rows));
+        const row = &table[id];
+        trees[0].remove(row.a);
+        trees[1].remove(row.b);
+        row.* = .{ .a = random.int(u64), .b = rows + n };
+        try trees[0].put(row.a, id);
+        try trees[1].put(row.b, id);
+    }
+    report("B+tree: upsert, both keys move", rows, started);
+    return table[0].a;
+}
+
+/// The keys in an array, in order.
+fn benchArray(gpa: std.mem.Allocator, random: std.Random, rows: u64) !u64 {
+    const keys = try gpa.alloc(u64, rows);
+    defer gpa.free(keys);
+    random.bytes(std.mem.sliceAsBytes(keys));
+    std.mem.sort(u64, keys, {}, std.sort.asc(u64));
+    var started = cpuNs();
+    var key: u64 = 1;
+    for (0..rows) |_| {
+        const at = std.sort.lowerBound(u64, keys, key, compareKeys);
+        const seen = if (at < rows) keys[at] else 1;
+        key = (seen +% key) *% 0x9e3779b97f4a7c15;
+    }
+    report("array: lookup, each depends on the last", rows, started);
+    started = cpuNs();
+    const span = rows / 100;
+    for (0..100) |_| {
+        const at = random.uintLessThan(u64, rows - span);
+        for (keys[at..][0..span]) |one| key +%= one;
+    }
+    report("array: walk of 10,000, each key", rows / 100 * 100, started);
+    return key;
+}
+
+fn compareKeys(wanted: u64, key: u64) std.math.Order {
+    return std.math.order(wanted, key);
+}
+
 fn benchTree(gpa: std.mem.Allocator, rows: u64) !u64 {
     var random: std.Random.DefaultPrng = .init(1);
     var tree: Tree = try .init(gpa);
@@ -241,6 +309,8 @@ fn benchTree(gpa: std.mem.Allocator, rows: u64) !u64 {
     started = cpuNs();
     sum +%= tree.walks(random.random(), 100, rows / 100);
     report("B+tree: walk of 10,000, each key", rows / 100 * 100, started);
+    sum +%= try benchMoves(gpa, random.random(), rows);
+    sum +%= try benchArray(gpa, random.random(), rows);
     return sum;
 }
 

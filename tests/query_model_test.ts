@@ -8,7 +8,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { Query, Value } from "../lib/stapi/ast.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
-import { type Aerostore, type Table, type Transaction, type TransactionTable } from "../mod.ts";
+import type { Aerostore, Table, Transaction, TransactionTable } from "../mod.ts";
 import { flightTable } from "./support/flight_table.ts";
 import { type Flight, Indexed, Plain } from "./support/indexed_flight.ts";
 import { rowsArbitrary, searchArbitrary } from "./support/query_arbitrary.ts";
