@@ -152,9 +152,7 @@ const World = struct {
             .flush => try world.flush(),
             .sync => try world.sync(0),
             .slow_sync => try world.sync(world.random.uintAtMost(u32, 12)),
-            .spare => if (world.writer.spareOrder()) |order| {
-                world.writer.giveSpare(try order.make(world.disk.files()));
-            },
+            .spare => try world.makeSpare(),
             .checkpoint => try world.checkpoint(),
             .crash => try world.checkCrash(),
             .power_cut => try world.powerCut(),
@@ -163,6 +161,16 @@ const World = struct {
             .zombie => if (world.zombie) |*zombie| try world.actAsZombie(zombie),
             .idle => try world.idle(),
         }
+    }
+
+    /// Makes a spare, while up to eight other transactions are written, perhaps into one of their
+    /// own.
+    fn makeSpare(world: *World) !void {
+        var order = world.writer.spareOrder() orelse return;
+        order.filled = world.random.boolean();
+        const made = try order.make(world.disk.files());
+        for (0..world.random.uintAtMost(u8, 8)) |_| try world.commit(1);
+        world.writer.giveSpare(made);
     }
 
     fn frameSize(world: *World) u16 {

@@ -127,6 +127,8 @@ pub const LogWriter = struct {
     /// The largest `durable` that a frame or a header carries.
     durable_told: u64,
     failed: bool = false,
+    /// Somebody waits for syncs.
+    fills_spares: bool = true,
     /// The header of a segment that still lacks it.
     unpublished: ?segment.Header = null,
     /// Bytes of frames and headers that went to files.
@@ -378,12 +380,15 @@ pub const LogWriter = struct {
         return .{
             .number = writer.active.number + 1,
             .size = @min(2 * writer.active.size, writer.start_options.size_max),
+            .filled = writer.fills_spares,
         };
     }
 
-    /// Hands over what `SpareOrder.make` has made.
+    /// Hands over what `SpareOrder.make` has made. One that comes late, when writing has gone on in
+    /// a segment with a larger number, is of no use: segments of one leader are read by number.
     pub fn giveSpare(writer: *LogWriter, spare: Spare) void {
-        if (writer.spare != null) return spare.discard(writer.files);
+        const is_late = spare.number < writer.active.number;
+        if (writer.spare != null or is_late) return spare.discard(writer.files);
         writer.spare = spare;
     }
 
@@ -474,6 +479,7 @@ pub const LogWriter = struct {
         try writer.ensureSpare(needed);
         try writer.limitClosing();
         const spare = writer.spare.?;
+        assert(spare.number > writer.active.number);
         var ending: [log_frame.header_size]u8 = undefined;
         writer.putHeader(&ending, .rotation, writer.last_logged, 0, spare.number);
         writer.buffer.insertSlice(writer.gpa, writer.finished, &ending) catch |err| {
@@ -613,4 +619,27 @@ test "LogWriter: what was flushed is read back in order" {
         const stands = log_reader.frameStands(log.gpa, log.files, uuid, place, position);
         try testing.expectEqual(position == 2, try stands);
     }
+}
+
+test "LogWriter: a spare that comes when writing has gone on behind its number is not used" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    var writer: LogWriter = try .start(testing.allocator, disk.files(), test_start);
+    defer writer.stop();
+    // One thread makes a spare, and meanwhile another one needs it and makes its own.
+    const late = try writer.spareOrder().?.make(disk.files());
+    var position: u64 = 2;
+    while (writer.segmentNumber() < late.number) : (position += 1) {
+        try testCommit(&writer, .commit, position, 1000);
+    }
+    writer.giveSpare(late);
+    const number = writer.segmentNumber();
+    while (writer.segmentNumber() == number) : (position += 1) {
+        try testCommit(&writer, .commit, position, 1000);
+    }
+    try writer.flush();
+    var log = try testOpen(&disk);
+    defer log.close();
+    try testing.expectEqual(log_reader.Verdict.clean, log.verdict);
+    try testing.expectEqual(position - 1, log.last_position);
 }
