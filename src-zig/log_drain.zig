@@ -59,8 +59,9 @@ pub const Counts = struct {
     bytes_delta: u64 = 0,
 };
 
-/// How many cells ahead to ask memory for versions.
+/// How many cells ahead to ask memory for versions, and for the versions below them.
 const ahead = if (sync.sim) 0 else 16;
+const ahead_below = ahead / 2;
 
 pub const Drain = struct {
     region: *const Region,
@@ -83,6 +84,9 @@ pub const Drain = struct {
         var position = from;
         while (position < to) : (position += 1) {
             if (ahead > 0 and position + ahead <= to) drain.prefetch(position + ahead);
+            if (ahead > 0 and position + ahead_below <= to) {
+                drain.prefetchBelow(position + ahead_below);
+            }
             drain.append(sink, position + 1) catch |err| {
                 return .{ .position = position, .failure = err };
             };
@@ -91,12 +95,24 @@ pub const Drain = struct {
     }
 
     fn prefetch(drain: *const Drain, position: Position) void {
-        switch (ring.decisionAt(drain.region, position)) {
-            .committed => |last| if (versionBlock(drain.region, last)) |block| {
-                @prefetch(block.version, .{});
-            },
-            else => {},
-        }
+        const block = drain.lastBlock(position) orelse return;
+        const bytes: [*]const u8 = @ptrCast(block.version);
+        @prefetch(bytes, .{});
+        @prefetch(bytes + 64, .{});
+    }
+
+    /// What `isDelta` looks at.
+    fn prefetchBelow(drain: *const Drain, position: Position) void {
+        const block = drain.lastBlock(position) orelse return;
+        const below = versionBlock(drain.region, block.version.prev.load(.monotonic)) orelse return;
+        @prefetch(below.version, .{});
+    }
+
+    fn lastBlock(drain: *const Drain, position: Position) ?Block {
+        return switch (ring.decisionAt(drain.region, position)) {
+            .committed => |last| versionBlock(drain.region, last),
+            else => null,
+        };
     }
 
     fn append(drain: *Drain, sink: anytype, position: Position) Error!void {
