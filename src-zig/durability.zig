@@ -9,7 +9,8 @@
 //! hand-over to a thread that would have to wake up first. Committers there drain, too, when the
 //! log falls behind. While one thread syncs, the others of its process
 //! wait for the end of that, and then one of them syncs for all that have come meanwhile: group
-//! commit. Threads of other processes raise `sync_wanted` and wake the leader's syncer.
+//! commit. Threads of other processes raise `sync_wanted` and wake the leader's syncer. A process
+//! that alone has waited so for a while takes the lead, as if the leader had stood still.
 //!
 //! What the disk answers:
 //!
@@ -115,9 +116,15 @@ pub const Durability = struct {
     /// Pins this process while it moves `stamped` for somebody who waits.
     session: ?*Session = null,
     stall: log_patience.Stall = .{},
+    alone: log_patience.Alone = .{},
     retry: log_patience.Retry = .{},
     /// Times that a keeper could not begin for the sake of the files, one after the other.
     begin_failures: u32 = 0,
+    /// Waits of threads of this process.
+    waits: Shm(u32) = .init(0),
+    /// These, and what others wanted, when the last spare was made.
+    waits_seen: u32 = 0,
+    wanted_seen: Position = 0,
     /// The next frame needs a segment for which there is no space.
     blocked: bool = false,
 
@@ -183,21 +190,33 @@ pub const Durability = struct {
     pub fn waitDurable(self: *Durability, position: Position, timeout_ns: u64) Error!bool {
         const log = &self.region.control.log;
         const started = sync.nowNs();
+        var has_asked = false;
+        var is_only_one = true;
+        _ = self.waits.fetchAdd(1, .monotonic);
         while (!try isDurable(self.region, position)) {
             if (self.leading.load(.acquire) != 0) {
                 if (ring.stampedPosition(self.region) < position) self.settleStamps(position);
                 if (self.sync_mutex.tryLock() and self.syncLocked()) continue;
             }
-            if (self.leading.load(.acquire) == 0) self.requestSync(position);
-            _ = log.durable_waiters.fetchAdd(1, .seq_cst);
+            if (self.leading.load(.acquire) == 0) {
+                has_asked = true;
+                self.requestSync(position);
+            }
+            if (log.durable_waiters.fetchAdd(1, .seq_cst) != 0) is_only_one = false;
             defer _ = log.durable_waiters.fetchSub(1, .seq_cst);
             const seen = log.durable_wake.load(.seq_cst);
-            if (try isDurable(self.region, position)) return true;
+            if (try isDurable(self.region, position)) break;
             const passed = sync.nowNs() -% started;
             if (passed >= timeout_ns) return false;
             sync.futexWait(&log.durable_wake, seen, @min(doubt_ns, timeout_ns - passed));
         }
+        if (has_asked and self.alone.noteWait(self.region, is_only_one)) self.wakeOwn();
         return true;
+    }
+
+    fn wakeOwn(self: *Durability) void {
+        _ = self.own_wake.fetchAdd(1, .release);
+        sync.futexWake(&self.own_wake, std.math.maxInt(u31));
     }
 
     /// Asks for a position to be brought to the disk soon.
@@ -453,7 +472,9 @@ pub const Durability = struct {
             defer self.mutex.unlock();
             const keeper = &(self.keeper orelse return);
             if (self.is_over) return;
-            break :blk keeper.writer.spareOrder() orelse return;
+            if (keeper.writer.spare != null) return;
+            keeper.writer.fills_spares = self.isWaitedFor();
+            break :blk keeper.writer.spareOrder().?;
         };
         const made = order.make(self.options.files);
         self.mutex.lock();
@@ -468,6 +489,17 @@ pub const Durability = struct {
         if (!self.is_over and keeper.leader.holds() and self.isState(.no_space)) {
             self.setState(.working);
         }
+    }
+
+    /// Whether anybody has waited for the disk since the last call. `mutex` is held.
+    fn isWaitedFor(self: *Durability) bool {
+        const waits = self.waits.load(.monotonic);
+        const wanted = self.region.control.log.sync_wanted.load(.monotonic);
+        defer {
+            self.waits_seen = waits;
+            self.wanted_seen = wanted;
+        }
+        return waits != self.waits_seen or wanted != self.wanted_seen;
     }
 
     fn isState(self: *const Durability, state: LogState) bool {
@@ -506,7 +538,9 @@ pub const Durability = struct {
             const is_us = process == identity.process and
                 word.generation == @as(u24, @truncate(identity.generation));
             if (!is_us and !liveness.isGone(liveness.context, process, word.generation)) {
-                if (!self.stall.isOver(self.region, seen, sync.nowNs())) return false;
+                const may = self.stall.isOver(self.region, seen, sync.nowNs()) or
+                    self.alone.take(self.region);
+                if (!may) return false;
             }
         }
         const leader = Leader.take(self.region, seen, self.options.identity) orelse return false;
@@ -545,8 +579,7 @@ pub const Durability = struct {
         self.setState(.working);
         self.wakeWaiters();
         // The syncer has another word to sleep on now.
-        _ = self.own_wake.fetchAdd(1, .release);
-        sync.futexWake(&self.own_wake, std.math.maxInt(u31));
+        self.wakeOwn();
     }
 };
 

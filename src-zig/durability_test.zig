@@ -7,6 +7,7 @@ const std = @import("std");
 const catalogue_module = @import("catalogue.zig");
 const durability = @import("durability.zig");
 const file_layer_memory = @import("file_layer_memory.zig");
+const log_patience = @import("log_patience.zig");
 const log_reader = @import("log_reader.zig");
 const log_repair = @import("log_repair.zig");
 const log_row = @import("log_row.zig");
@@ -17,6 +18,7 @@ const row_module = @import("row.zig");
 const schema_blob = @import("schema_blob.zig");
 const session_module = @import("session.zig");
 const statement = @import("statement.zig");
+const sync = @import("sync");
 const status = @import("status.zig");
 const transaction = @import("transaction.zig");
 const vacuum = @import("vacuum.zig");
@@ -250,6 +252,73 @@ test "Durability: others ask the leader, and a wait ends with its time" {
     try testing.expect(m.processes[1].keeper != null);
     try m.put(2, 20);
     try m.processes[1].flush();
+    try m.expectPrefix(&m.disk, m.next());
+}
+
+/// Lets a process wait for what is committed, which another one syncs.
+fn waitThrough(m: *Machine, leader: *Durability, waiter: *Durability) !void {
+    const Waiting = struct {
+        fn run(process: *Durability, position: u64, outcome: *bool) void {
+            outcome.* = process.waitDurable(position, std.math.maxInt(u64)) catch false;
+        }
+    };
+    var outcome = false;
+    const position = m.next();
+    const thread = try std.Thread.spawn(.{}, Waiting.run, .{ waiter, position, &outcome });
+    while (m.region.control.log.sync_wanted.load(.acquire) < position) sync.yield();
+    leader.syncRound();
+    thread.join();
+    try testing.expect(outcome);
+}
+
+test "Durability: who alone waits for the disk takes the lead, and who does not, does not" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const first = &m.processes[0];
+    const second = &m.processes[1];
+    _ = first.round();
+    for (0..3 * log_patience.Alone.streak_min) |i| {
+        // The leader has syncs of its own.
+        try m.put(1, @intCast(i));
+        try first.flush();
+        try m.put(1, @intCast(i));
+        try waitThrough(&m, first, second);
+        try testing.expect(!second.round());
+        try testing.expect(second.keeper == null);
+    }
+    var waits: u32 = 0;
+    while (second.keeper == null) : (waits += 1) {
+        try testing.expect(waits <= log_patience.Alone.streak_min + 1);
+        try m.put(2, @intCast(waits));
+        try waitThrough(&m, first, second);
+        _ = second.round();
+    }
+    try testing.expect(waits >= log_patience.Alone.streak_min - 2);
+    // What the old leader has not yet noticed does no harm.
+    try m.put(3, 3);
+    try testing.expect(!first.drainOnce());
+    _ = first.round();
+    try testing.expect(first.keeper == null);
+    try m.put(4, 4);
+    try testing.expect(try second.waitDurable(m.next(), 0));
+    try m.expectPrefix(&m.disk, m.next());
+    // The old one may have the lead back in the same way, if it has not done so before.
+    waits = 0;
+    while (first.keeper == null) : (waits += 1) {
+        try testing.expect(waits <= log_patience.Alone.streak_min + 2);
+        try m.put(5, @intCast(waits));
+        try waitThrough(&m, second, first);
+        _ = first.round();
+    }
+    _ = second.round();
+    // But `second` has to wait for some time: they would chase each other.
+    for (0..2 * log_patience.Alone.streak_min) |i| {
+        try m.put(6, @intCast(i));
+        try waitThrough(&m, first, second);
+        try testing.expect(!second.round());
+    }
+    try testing.expect(second.keeper == null);
     try m.expectPrefix(&m.disk, m.next());
 }
 

@@ -1,12 +1,14 @@
 //! How long the log's threads wait before they try again, or replace a leader that stands still.
 
 const std = @import("std");
+const builtin = @import("builtin");
 const sync = @import("sync");
 const durability = @import("durability.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
 const LogState = region_module.LogState;
 const Region = region_module.Region;
+const Shm = sync.Shm;
 
 /// A leader that does not move for this long, with work before it, is replaced. Doubled by each
 /// such replacement, so that a slow disk does not make leaders chase each other.
@@ -25,6 +27,62 @@ pub const Retry = struct {
     pub fn after(retry: *Retry, pause_min: u64, pause_max: u64) void {
         retry.pause_ns = std.math.clamp(retry.pause_ns * 2, pause_min, pause_max);
         retry.due_ns = sync.nowNs() + retry.pause_ns;
+    }
+};
+
+/// Whether this process alone waits for the disk, while another one leads: then each of its commits
+/// takes two changes of threads, which it can spare itself by taking the lead.
+///
+/// Called by every thread that waits: what they overwrite of each other makes it wait longer.
+pub const Alone = struct {
+    /// Waits, one after the other, for a sync that nobody else had asked for.
+    streak: Shm(u32) = .init(0),
+    /// Syncs of the log when they began.
+    syncs_before: Shm(u64) = .init(0),
+    /// 1: the drainer shall take the lead.
+    wanted: Shm(u32) = .init(0),
+    due_ns: Shm(u64) = .init(0),
+    pause_ns: Shm(u64) = .init(0),
+
+    /// A leader that has made so many syncs for one process only has no use for its office.
+    pub const streak_min = if (builtin.is_test) 8 else 64;
+    /// A sync is counted a little later than it is noticed.
+    const syncs_extra = 2;
+    /// Between two times that a process takes the lead so. It doubles, so that processes which take
+    /// turns do not chase each other, and begins anew after a rest.
+    const pause_ns_min = 2 * std.time.ns_per_s;
+    const pause_ns_max = 64 * std.time.ns_per_s;
+
+    /// A wait for another process's sync has ended. True if the drainer is to be woken.
+    pub fn noteWait(alone: *Alone, region: *const Region, was_only_one: bool) bool {
+        const syncs = region.control.log.syncs.load(.monotonic);
+        const streak = alone.streak.load(.monotonic);
+        const made = syncs -% alone.syncs_before.load(.monotonic);
+        if (!was_only_one or streak == 0 or made > streak + syncs_extra) {
+            alone.syncs_before.store(syncs, .monotonic);
+            alone.streak.store(@intFromBool(was_only_one), .monotonic);
+            return false;
+        }
+        alone.streak.store(streak + 1, .monotonic);
+        if (streak < streak_min) return false;
+        alone.streak.store(0, .monotonic);
+        if (sync.nowNs() < alone.due_ns.load(.monotonic)) return false;
+        alone.wanted.store(1, .release);
+        return true;
+    }
+
+    /// True once after the lead was asked for.
+    pub fn take(alone: *Alone, region: *const Region) bool {
+        if (alone.wanted.load(.acquire) == 0 or alone.wanted.swap(0, .acquire) == 0) return false;
+        const state = region.control.shared.log_state.load(.monotonic);
+        if (state != @intFromEnum(LogState.working)) return false;
+        const now = sync.nowNs();
+        const rested = now -% alone.due_ns.load(.monotonic) >= pause_ns_max;
+        const pause_before = if (rested) 0 else alone.pause_ns.load(.monotonic);
+        const pause = std.math.clamp(2 * pause_before, pause_ns_min, pause_ns_max);
+        alone.pause_ns.store(pause, .monotonic);
+        alone.due_ns.store(now + pause, .monotonic);
+        return true;
     }
 };
 
