@@ -107,29 +107,45 @@ async function openSqlite({ path, promise }: CommitterOptions): Promise<Player> 
   };
 }
 
-async function commitFor(player: Player, options: CommitterOptions, ms: number): Promise<number[]> {
-  const next = numbers(options.seed, options.rows);
+/**
+ * What comes next. It goes on from round to round: SQLite writes nothing for a row that is set to
+ * what it is.
+ */
+interface Script {
+  readonly nextRow: () => number;
+  changes: number;
+}
+
+async function commitFor(
+  player: Player,
+  script: Script,
+  ms: number,
+  atOnce: number,
+): Promise<number[]> {
   const times: number[] = [];
   const end = performance.now() + ms;
   const run = async (): Promise<void> => {
     for (let now = performance.now(); now < end;) {
-      const waited = player.commit(keyOf(next()), times.length & 0x7fff);
+      script.changes += 1;
+      const waited = player.commit(keyOf(script.nextRow()), script.changes & 0x7fff);
       if (waited !== undefined) await waited;
       const after = performance.now();
       times.push(after - now);
       now = after;
     }
   };
-  await Promise.all(Array.from({ length: options.kind === "at once" ? atOnce : 1 }, run));
+  await Promise.all(Array.from({ length: atOnce }, run));
   return times;
 }
 
 /** The other side of {@linkcode Committer}: plays until its input ends. */
 export async function play(options: CommitterOptions): Promise<void> {
   const player = options.kind === "sqlite" ? await openSqlite(options) : openAerostore(options);
+  const script: Script = { nextRow: numbers(options.seed, options.rows), changes: 0 };
+  const width = options.kind === "at once" ? atOnce : 1;
   console.log("null");
   for await (const line of createInterface({ input: process.stdin })) {
-    const times = Float64Array.from(await commitFor(player, options, Number(line))).sort();
+    const times = Float64Array.from(await commitFor(player, script, Number(line), width)).sort();
     const p99Ms = times[Math.floor(times.length * 0.99)] ?? 0;
     const answer: Committed = { count: times.length, p99Ms };
     console.log(JSON.stringify(answer));
@@ -193,6 +209,46 @@ export interface Round {
   readonly p99Ms: number;
 }
 
+/** Processes of one kind. */
+class Crowd {
+  readonly #committers: readonly Committer[];
+
+  /** Starts `count` processes, and has each commit for a moment: files grow, code is compiled. */
+  static async start(
+    script: URL,
+    options: Omit<CommitterOptions, "seed">,
+    count: number,
+    ms: number,
+  ): Promise<Crowd> {
+    const crowd = new Crowd(Array.from(
+      { length: count },
+      (_, index) => new Committer(script, { ...options, seed: 17 * index + 1 }),
+    ));
+    for (const committer of crowd.#committers) await committer.ready();
+    await crowd.commit(ms);
+    return crowd;
+  }
+
+  private constructor(committers: readonly Committer[]) {
+    this.#committers = committers;
+  }
+
+  /** Has all commit for some milliseconds. */
+  async commit(ms: number): Promise<Round> {
+    const done = await Promise.all(this.#committers.map((committer) => committer.commit(ms)));
+    const total = done.reduce((sum, { count }) => sum + count, 0);
+    return {
+      perSecond: total * 1000 / ms,
+      p99Ms: Math.max(...done.map(({ p99Ms }) => p99Ms)),
+    };
+  }
+
+  /** Lets all end. */
+  async finish(): Promise<void> {
+    for (const committer of this.#committers) await committer.finish();
+  }
+}
+
 /** Has several processes commit at the same time, beside something else. */
 export async function commitTogether(
   script: URL,
@@ -201,28 +257,50 @@ export async function commitTogether(
   ms: number,
   meanwhile: () => void | Promise<void> = () => {},
 ): Promise<Round> {
-  const committers = Array.from(
-    { length: count },
-    (_, index) => new Committer(script, { ...options, seed: 17 * index + 1 }),
-  );
+  const crowd = await Crowd.start(script, options, count, ms / 5);
   try {
-    for (const committer of committers) await committer.ready();
-    // Once without counting: files grow, code is compiled.
-    await Promise.all(committers.map((committer) => committer.commit(ms / 5)));
     let best: Round = { perSecond: 0, p99Ms: Infinity };
     for (let round = 0; round < roundCount; round++) {
-      const [done] = await Promise.all([
-        Promise.all(committers.map((committer) => committer.commit(ms))),
-        meanwhile(),
-      ]);
-      const total = done.reduce((sum, { count }) => sum + count, 0);
+      const [done] = await Promise.all([crowd.commit(ms), meanwhile()]);
       best = {
-        perSecond: Math.max(best.perSecond, total * 1000 / ms),
-        p99Ms: Math.min(best.p99Ms, Math.max(...done.map(({ p99Ms }) => p99Ms))),
+        perSecond: Math.max(best.perSecond, done.perSecond),
+        p99Ms: Math.min(best.p99Ms, done.p99Ms),
       };
     }
     return best;
   } finally {
-    for (const committer of committers) await committer.finish();
+    await crowd.finish();
+  }
+}
+
+/** How many short turns make up the time of one round. */
+const turnCount = 10;
+
+/**
+ * Has contenders commit one after the other, many times. The disk of a machine that others use may
+ * be ten times as fast in the next second: nobody shall have the good ones for himself.
+ *
+ * @returns Commits a second of each, over all of its turns.
+ */
+export async function commitInTurns(
+  script: URL,
+  contenders: readonly Omit<CommitterOptions, "seed">[],
+  count: number,
+  ms: number,
+): Promise<number[]> {
+  const crowds: Crowd[] = [];
+  try {
+    for (const options of contenders) {
+      crowds.push(await Crowd.start(script, options, count, ms / 5));
+    }
+    const sums = contenders.map(() => 0);
+    for (let turn = 0; turn < roundCount * turnCount; turn++) {
+      for (const [index, crowd] of crowds.entries()) {
+        sums[index] = (sums[index] ?? 0) + (await crowd.commit(ms / turnCount)).perSecond;
+      }
+    }
+    return sums.map((sum) => sum / (roundCount * turnCount));
+  } finally {
+    for (const crowd of crowds) await crowd.finish();
   }
 }

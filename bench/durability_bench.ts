@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Aerostore } from "../mod.ts";
 import {
+  commitInTurns,
   type CommitterOptions,
   commitTogether,
   openSqliteFile,
@@ -90,29 +91,50 @@ function syncRate({ root, settings }: Bench): number {
   return best;
 }
 
-/** Commits of Aerostore, with and without waiting for the disk. */
-async function measureAerostore(bench: Bench, syncs: number): Promise<void> {
+/** Makes the same table in a file of SQLite. Returns its path. */
+async function loadSqlite({ root, settings }: Bench): Promise<string> {
+  const path = join(root, "sqlite.db");
+  const database = await openSqliteFile(path, "off");
+  database.exec(`
+    create table position (
+      icao24 text primary key, lat real not null, lon real not null, altitude integer not null,
+      gs integer not null, updated_at real not null, typ text not null, destination text not null
+    ) without rowid`);
+  const insert = database.prepare("insert into position values (?, ?, ?, ?, ?, ?, ?, ?)");
+  database.exec("begin");
+  for (const row of positions(settings.rows)) insert.run(...Object.values(row));
+  database.exec("commit");
+  database.close();
+  return path;
+}
+
+/** Commits of Aerostore and of SQLite in turns, with and without waiting for the disk. */
+async function measureCommits(bench: Bench, syncs: number): Promise<void> {
   const { directory: path, shmPath } = bench;
   const { rows, ms, committers } = bench.settings;
+  const sqlitePath = await loadSqlite(bench);
   using db = bench.open();
   for (const promise of ["off", "on"] as const) {
     db.setConfig("synchronous_commit", promise);
     for (const count of committers) {
       const before = db.stats();
-      const options: Omit<CommitterOptions, "seed"> = {
-        kind: "one by one",
-        path,
-        shmPath,
-        promise,
-        rows,
-      };
-      const { perSecond } = await commitTogether(script, options, count, ms);
+      const [ours = 0, theirs = 0] = await commitInTurns(
+        script,
+        [
+          { kind: "one by one", path, shmPath, promise, rows },
+          { kind: "sqlite", path: sqlitePath, shmPath: "", promise, rows },
+        ],
+        count,
+        ms,
+      );
       const after = db.stats();
       const commits = (after.commits - before.commits) /
         Math.max(1, after.log.syncs - before.log.syncs);
       const shared = promise === "on" ? `, ${commits.toFixed(1)} a sync` : "";
       const name = `Aerostore ${promise}, ${count} processes${shared}`;
-      print(name, rate(perSecond), (perSecond / syncs).toFixed(2));
+      print(name, rate(ours), (ours / syncs).toFixed(2));
+      const mode = promise === "on" ? "FULL" : "NORMAL";
+      print(`SQLite WAL ${mode}, ${count} processes`, rate(theirs), (theirs / syncs).toFixed(2));
     }
   }
   const options: Omit<CommitterOptions, "seed"> = {
@@ -129,36 +151,6 @@ async function measureAerostore(bench: Bench, syncs: number): Promise<void> {
     (perSecond / syncs).toFixed(2),
   );
   db.setConfig("synchronous_commit", "off");
-}
-
-async function measureSqlite(bench: Bench, syncs: number): Promise<void> {
-  const { rows, ms, committers } = bench.settings;
-  const path = join(bench.root, "sqlite.db");
-  const database = await openSqliteFile(path, "off");
-  database.exec(`
-    create table position (
-      icao24 text primary key, lat real not null, lon real not null, altitude integer not null,
-      gs integer not null, updated_at real not null, typ text not null, destination text not null
-    ) without rowid`);
-  const insert = database.prepare("insert into position values (?, ?, ?, ?, ?, ?, ?, ?)");
-  database.exec("begin");
-  for (const row of positions(rows)) insert.run(...Object.values(row));
-  database.exec("commit");
-  for (const promise of ["off", "on"] as const) {
-    for (const count of committers) {
-      const options: Omit<CommitterOptions, "seed"> = {
-        kind: "sqlite",
-        path,
-        shmPath: "",
-        promise,
-        rows,
-      };
-      const { perSecond } = await commitTogether(script, options, count, ms);
-      const name = `SQLite WAL ${promise === "on" ? "FULL" : "NORMAL"}, ${count} processes`;
-      print(name, rate(perSecond), (perSecond / syncs).toFixed(2));
-    }
-  }
-  database.close();
 }
 
 function measurePostgres(bench: Bench, syncs: number): void {
@@ -261,8 +253,7 @@ async function main(settings: Settings): Promise<void> {
   }
   const syncs = syncRate(bench);
   print("syncs of one block, one after the other", rate(syncs), "1");
-  await measureAerostore(bench, syncs);
-  await measureSqlite(bench, syncs);
+  await measureCommits(bench, syncs);
   measurePostgres(bench, syncs);
   measureLog(bench);
   await measureCheckpoint(bench);

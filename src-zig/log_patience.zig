@@ -46,8 +46,9 @@ pub const Alone = struct {
 
     /// A leader that has made so many syncs for one process only has no use for its office.
     pub const streak_min = if (builtin.is_test) 8 else 64;
-    /// A sync is counted a little later than it is noticed.
+    /// A sync is counted a little later than it is noticed, and some come without anybody who waits.
     const syncs_extra = 2;
+    const syncs_extra_share = 4;
     /// Between two times that a process takes the lead so. It doubles, so that processes which take
     /// turns do not chase each other, and begins anew after a rest.
     const pause_ns_min = 2 * std.time.ns_per_s;
@@ -58,7 +59,8 @@ pub const Alone = struct {
         const syncs = region.control.log.syncs.load(.monotonic);
         const streak = alone.streak.load(.monotonic);
         const made = syncs -% alone.syncs_before.load(.monotonic);
-        if (!was_only_one or streak == 0 or made > streak + syncs_extra) {
+        const made_max = streak + streak / syncs_extra_share + syncs_extra;
+        if (!was_only_one or streak == 0 or made > made_max) {
             alone.syncs_before.store(syncs, .monotonic);
             alone.streak.store(@intFromBool(was_only_one), .monotonic);
             return false;
