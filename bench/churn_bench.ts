@@ -61,7 +61,7 @@ async function run(place: Place): Promise<Slice[]> {
     slices.push({
       perSecond: written / (performance.now() - started) * 1_000,
       perProcessorSecond: written / (processorSeconds() - used),
-      bytes: memory.versions + memory.rows + memory.logs + memory.other,
+      bytes: Object.values(memory).reduce((sum, part) => sum + part, 0),
       logEntries,
     });
   }

@@ -18,6 +18,8 @@ export interface MemoryStats {
   readonly versions: number;
   /** Keys and anchors of rows. */
   readonly rows: number;
+  /** Entries of indexes. */
+  readonly indexes: number;
   /** Logs by which killed processes are cleaned up after. */
   readonly logs: number;
   /** Everything else, such as descriptions of tables. */
@@ -137,7 +139,7 @@ export interface Stats {
   readonly skips: number;
   /** Attempts that began again by themselves. */
   readonly retries: number;
-  /** Looks at others that were undecided. */
+  /** Looks of writers at a row whose last writer was undecided. */
   readonly waits: number;
   /** Dead processes whose work was finished or undone by others. */
   readonly recoveredProcesses: number;

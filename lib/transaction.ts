@@ -359,7 +359,11 @@ export class TransactionTable<C extends Columns = Columns> {
     this.#handle.lock(this.#transaction, key);
   }
 
-  /** Finds rows, its own changes included; see {@linkcode Table.search}. */
+  /**
+   * Finds rows, its own changes included; see {@linkcode Table.search}. Rows that are read bit by
+   * bit, by `query().iterate()` and `stream()`, come as they were when the search began, whatever
+   * the transaction writes meanwhile.
+   */
   search(
     query: string | SearchQuery<RowOfColumns<C>>,
     options: SearchOptions = {},

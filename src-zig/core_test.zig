@@ -426,6 +426,56 @@ test "OpenTransaction: an exclusive one opens the gate again, committed or not" 
     try testing.expectEqual(.done, try bench.run(s, .upsert, 1, 12));
 }
 
+test "OpenTransaction: each operation shows that the holder of the gate is alive, views or not" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const steps: Steps = try .begin(&bench, .{ .exclusive = true });
+    defer steps.end();
+    const progress = &steps.transaction.session.slot.progress;
+    for ([_]bool{ false, true }) |has_views| {
+        const before = progress.load(.monotonic);
+        _ = try steps.get(1);
+        try testing.expect(progress.load(.monotonic) != before);
+        steps.transaction.has_views = has_views;
+    }
+}
+
+test "OpenTransaction: a scan sees the buffer as it was when it began" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const s = try bench.session();
+    defer s.close();
+    for (0..6) |id| _ = try bench.run(s, .upsert, @intCast(id), 1);
+    const steps: Steps = try .begin(&bench, .{});
+    defer steps.end();
+    try testing.expectEqual(.done, try steps.put(.update, 0, 10));
+    try testing.expectEqual(.done, try steps.put(.delete, 1, 0));
+    try testing.expectEqual(.done, try steps.put(.insert, 6, 16));
+    const wanted = [_]?i64{ 10, null, 1, 1, 1, 1, 16 };
+    var seen: [8]?i64 = @splat(null);
+    var scan = steps.transaction.scan(&bench.table, null);
+    var at: i64 = 0;
+    while (true) : (at += 1) {
+        try steps.transaction.enter();
+        const row = (try scan.next()) orelse break;
+        const id: usize = @intCast(row.int64(bench.table.columns[0].offset));
+        try testing.expectEqual(null, seen[id]);
+        seen[id] = row.int64(bench.table.columns[1].offset);
+        steps.transaction.leave();
+        // Rows that have come and rows that will, its own and others.
+        if (at > 0) continue;
+        for (0..7) |other| {
+            _ = try steps.put(if (other % 2 == 0) .upsert else .remove, @intCast(other), 99);
+        }
+        try testing.expectEqual(.done, try steps.put(.insert, 7, 99));
+    }
+    steps.transaction.leave();
+    try testing.expectEqualSlices(?i64, &wanted, seen[0..7]);
+    try testing.expectEqual(null, seen[7]);
+}
+
 test "OpenTransaction: lost updates and write skew do not commit" {
     var bench: Bench = undefined;
     try bench.init(8 << 20);

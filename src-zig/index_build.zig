@@ -93,7 +93,7 @@ fn build(session: *Session, table: *const TableInfo, index: *const Index) Error!
 fn awaitWriters(session: *Session) void {
     if (sync.mutated(.build_without_wait)) return;
     sync.everywhereFence();
-    gate.awaitWriters(session);
+    gate.awaitWriters(session, .unpinned);
 }
 
 /// False if there are no more rows.

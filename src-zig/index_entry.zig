@@ -36,6 +36,7 @@ const ordered_index = @import("ordered_index.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
 const row_module = @import("row.zig");
+const Pin = @import("session.zig").Pin;
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const vacuum = @import("vacuum.zig");
@@ -236,7 +237,10 @@ pub const Entries = struct {
         const head = Head.from(version_module.nodeAt(region, node.row).head.load(.acquire));
         if (head.state == .dead or head.version == 0) return false;
         const horizon = &region.control.shared.horizon;
-        const last = horizon.load(.acquire);
+        const last = if (sync.mutated(.removal_by_own_pin))
+            Pin.epoch(region.slots[entries.slot].pin.load(.acquire)) orelse 0
+        else
+            horizon.load(.acquire);
         var at = head.version;
         // The position of the version above; what stands below may be freed once the horizon is
         // there.

@@ -9,6 +9,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const gate = @import("gate.zig");
 const index_entry = @import("index_entry.zig");
 const index_key = @import("index_key.zig");
 const limits = @import("limits.zig");
@@ -218,7 +219,10 @@ pub fn areUnique(installer: *const Installer, position: Position) bool {
     if (prepared.unique_count == 0 or sync.mutated(.no_unique_check)) return true;
     const tables = &installer.session.index_scratch.unique_tables;
     var at = installer.last;
-    while (at != 0) {
+    var rows: usize = 0;
+    while (at != 0) : (rows += 1) {
+        // Others wait for the decision, and would take a long look for a stop.
+        if (rows % 64 == 63) gate.renew(installer.session);
         const version = versionAt(region, at);
         for (tables[0..prepared.unique_count]) |table| {
             if (table.id != version.table or version.isTombstone()) continue;

@@ -52,7 +52,7 @@ pub fn writeSnapshot(
 ) checkpoint.Error!Position {
     const hold = gate.take(session) orelse return error.Busy;
     defer hold.release();
-    gate.awaitWriters(session);
+    gate.awaitWriters(session, .unpinned);
     const region = session.region;
     const next = region.control.next.word.load(.acquire);
     session.pin();

@@ -92,6 +92,8 @@ pub const OpenTransaction = struct {
     has_views: bool = false,
     /// The gate, for one that is exclusive.
     hold: ?gate.Hold = null,
+    /// Rows that it has looked at and written.
+    rows: u32 = 0,
 
     /// Begins on a session that nobody else uses until `commit` or `abort`.
     pub fn begin(
@@ -103,7 +105,8 @@ pub const OpenTransaction = struct {
         errdefer gpa.destroy(self);
         const hold = if (options.exclusive) gate.take(session) else null;
         // The snapshot comes after the last commit that the gate has not stopped.
-        if (hold != null and !sync.mutated(.gate_without_wait)) gate.awaitWriters(session);
+        const waits = hold != null and !sync.mutated(.gate_without_wait);
+        if (waits) gate.awaitWriters(session, .unpinned);
         session.pin();
         const region = session.region;
         const snapshot = if (options.relaxed)
@@ -152,6 +155,13 @@ pub const OpenTransaction = struct {
         self.gpa.destroy(self);
     }
 
+    /// Counts a row. In an operation over many, whoever waits at the gate sees that it goes on.
+    inline fn countRow(self: *OpenTransaction) void {
+        if (self.hold == null) return;
+        self.rows +%= 1;
+        if (self.rows % 256 == 0) gate.renew(self.session);
+    }
+
     inline fn view(self: *const OpenTransaction) reader.View {
         return .{ .snapshot = self.snapshot };
     }
@@ -159,7 +169,17 @@ pub const OpenTransaction = struct {
     /// The row of a key, as the transaction sees it. In region memory, or in the buffer's (its
     /// `version` is 0 then); valid until the operation ends, or longer if `has_views`.
     pub fn get(self: *OpenTransaction, table: *const TableInfo, key: Key) Error!?RowRef {
-        if (self.buffer.find(key)) |buffered| {
+        return self.getAt(table, key, self.buffer.savepoint());
+    }
+
+    /// The same without what the transaction has written since `savepoint` gave `place`.
+    pub fn getAt(
+        self: *OpenTransaction,
+        table: *const TableInfo,
+        key: Key,
+        place: usize,
+    ) Error!?RowRef {
+        if (self.buffer.findAt(key, place)) |buffered| {
             return if (buffered.lives) buffered.image else null;
         }
         const version = try self.read(table, key);
@@ -168,6 +188,7 @@ pub const OpenTransaction = struct {
 
     /// The version of a key in the snapshot, noted for validation.
     fn read(self: *OpenTransaction, table: *const TableInfo, key: Key) Error!RelPtr {
+        self.countRow();
         const region = self.session.region;
         const node = pk_map.find(region, key);
         const version = if (node == 0) 0 else reader.visible(region, node, self.view());
@@ -242,6 +263,7 @@ pub const OpenTransaction = struct {
         base: ?RowRef,
         expected: transaction.Expected,
     ) Error!Outcome {
+        self.countRow();
         var image = one.image;
         var mask: u64 = 0;
         switch (one.operation) {
@@ -293,6 +315,7 @@ pub const OpenTransaction = struct {
             .transaction = self,
             .table = table,
             .rows = if (index) |by| .{ .index = by } else .{ .all = all },
+            .place = self.buffer.savepoint(),
             .buffered_end = self.buffer.entries.items.len,
         };
     }
@@ -337,7 +360,9 @@ pub const OpenTransaction = struct {
         const writes = try self.buffer.writes(self.arena.allocator());
         // What only read has its place in the order at its snapshot.
         if (writes.len == 0) return .{ .committed = self.snapshot };
+        if (self.hold != null) gate.renew(self.session);
         std.sort.pdq(transaction.Write, writes, {}, statement.before);
+        if (self.hold != null) gate.renew(self.session);
         self.session.lock();
         defer self.session.unlock();
         const result = try self.install(writes);
@@ -397,12 +422,10 @@ pub const OpenTransaction = struct {
         writes: []const transaction.Write,
     ) (Error || error{Kicked})!CommitResult {
         const session = self.session;
-        // Once the gate is taken away, somebody else may have it.
-        const gate_word = if (self.hold) |hold| hold.word else 0;
-        try statement.admit(session, .pinned, gate_word);
-        try statement.reserve(session, writes, .pinned);
+        const way = try statement.prepare(session, writes, .pinned, self.hold);
+        defer way.leave();
         var installer: transaction.Installer = .beginPinned(session, .installing);
-        if (statement.mustWait(session, gate_word)) {
+        if (way.isClosed()) {
             installer.abort();
             return error.Kicked;
         }
@@ -464,13 +487,15 @@ pub const OpenTransaction = struct {
     }
 };
 
-/// The snapshot's rows without those that the transaction has written, then those.
+/// The snapshot's rows without those that the transaction has written, then those. What it writes
+/// while the scan goes on changes nothing: each row comes once, as it was when the scan began.
 pub const TransactionScan = struct {
     transaction: *OpenTransaction,
     table: *const TableInfo,
     rows: union(enum) { all: reader.Scan, index: *index_scan.Scan },
-    /// Rows that were written before the scan began. Later ones come as they were, so that no row
-    /// comes twice.
+    /// The buffer is seen as it was at this place,
+    place: usize,
+    /// when it had so many entries.
     buffered_end: usize,
     buffered_at: ?usize = null,
 
@@ -480,20 +505,22 @@ pub const TransactionScan = struct {
             while (try self.nextOfSnapshot()) |row| {
                 if (self.buffered_end == 0) return row;
                 const key = transaction.keyOf(self.table, row.payload[0..row.size]);
-                const buffered = buffer.find(key) orelse return row;
-                if (buffered.ordinal >= self.buffered_end) return row;
+                if (buffer.findAt(key, self.place) == null) return row;
             }
             self.buffered_at = 0;
         }
         while (self.buffered_at.? < self.buffered_end) {
-            const buffered = buffer.entries.items[self.buffered_at.?];
+            const entry = buffer.entries.items[self.buffered_at.?];
             self.buffered_at.? += 1;
-            if (buffered.lives and buffered.table == self.table) return buffered.image;
+            if (entry.table != self.table) continue;
+            const buffered = buffer.stateAt(entry, self.place) orelse continue;
+            if (buffered.lives) return buffered.image;
         }
         return null;
     }
 
     inline fn nextOfSnapshot(self: *TransactionScan) index_scan.Scan.Error!?RowRef {
+        self.transaction.countRow();
         return switch (self.rows) {
             .all => |*rows| rows.next(),
             .index => |rows| rows.next(),

@@ -34,6 +34,8 @@ const KeySource = struct {
     keys: plan_module.CellIterator,
     /// Set inside of a transaction, which sees its own writes and notes what it reads.
     transaction: ?*OpenTransaction,
+    /// Where its own writes stood when the query began.
+    place: usize,
 
     pub fn next(source: *KeySource) open_transaction.Error!?RowRef {
         const column = &source.table.columns[source.table.primary_key];
@@ -41,7 +43,7 @@ const KeySource = struct {
             const cell = transaction.keyCell(column, padded);
             const key: pk_map.Key = .of(@intCast(source.table.id), cell);
             const row = if (source.transaction) |inner|
-                try inner.get(source.table, key)
+                try inner.getAt(source.table, key, source.place)
             else
                 try reader.find(source.region, source.table, key, source.view);
             if (row) |found| return found;
@@ -264,6 +266,7 @@ fn begin(
             .view = view,
             .keys = plan.keys(),
             .transaction = inner,
+            .place = if (inner) |open_one| open_one.buffer.savepoint() else 0,
         } },
         .full_scan => fullScan(region, table, view, inner),
         .index_exact_match,
@@ -311,6 +314,10 @@ fn indexScan(
     };
     // Nothing is left to sort.
     if (plan.scan.ordered and index.keys.may_cut == 0) plan.sorts = &.{};
+    if (inner) |open_one| if (open_one.hold != null) {
+        // The same rows in the same order; and whoever waits sees that it goes on.
+        return .{ .transaction_scan = open_one.scan(table, scan) };
+    };
     return .{ .index = scan };
 }
 

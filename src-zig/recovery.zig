@@ -21,6 +21,7 @@ const sync = @import("sync");
 const limits = @import("limits.zig");
 const region_module = @import("region.zig");
 const version_module = @import("version.zig");
+const gate = @import("gate.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
@@ -58,7 +59,8 @@ pub fn recoverProcess(region: *const Region, index: u32) u32 {
 pub fn recoverSlot(region: *const Region, slot_index: u32) void {
     const slot = &region.slots[slot_index];
     const log = slot_log.Log.attach(region, slot);
-    // First, because what follows changes indexes in the name of the slot.
+    gate.reopen(region, slot_index); // first: others wait at it
+    // Before what changes indexes in the name of the slot.
     finishIndexChange(region, slot);
     dropGuideBlock(region, slot);
     endTransaction(region, slot_index, &log);

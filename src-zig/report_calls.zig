@@ -136,6 +136,7 @@ fn writeMemory(region: *const Region, writer: *Writer) Writer.Error!void {
     const top = @min(region.control.memory.slab_top.load(.acquire), region.slab_count);
     var versions: u64 = 0;
     var nodes: u64 = 0;
+    var indexes: u64 = 0;
     var logs: u64 = 0;
     var others: u64 = 0;
     for (region.slab_metas[0..top]) |*meta| {
@@ -143,15 +144,19 @@ fn writeMemory(region: *const Region, writer: *Writer) Writer.Error!void {
             .none => {},
             .version => versions += limits.slab_size,
             .node => nodes += limits.slab_size,
+            .index_node, .index_guide, .index_root => indexes += limits.slab_size,
             .log_chunk => logs += limits.slab_size,
             else => others += limits.slab_size,
         }
     }
     try field(writer, "slabs", top);
     try field(writer, "slabsMax", region.slab_count);
-    try writer.print(",\"memory\":{{\"versions\":{d},\"rows\":{d},\"logs\":{d},\"other\":{d}}}", .{
-        versions, nodes, logs, others,
-    });
+    try writer.print(",\"memory\":{{\"versions\":{d}", .{versions});
+    try field(writer, "rows", nodes);
+    try field(writer, "indexes", indexes);
+    try field(writer, "logs", logs);
+    try field(writer, "other", others);
+    try writer.writeByte('}');
 }
 
 fn writeSlots(region: *const Region, writer: *Writer) Writer.Error!void {

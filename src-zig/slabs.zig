@@ -454,6 +454,16 @@ pub fn reserveOf(region: *const Region) u32 {
     return std.math.clamp(region.slab_count / 64, 2, 64);
 }
 
+/// Blocks of a slab that are free now.
+pub fn countFree(region: *const Region, slab: u32, kind: SlabKind) u32 {
+    var count: u32 = 0;
+    for (0..size_classes[kind.size].count) |index| {
+        const word = stateWord(region, slab, @intCast(index)).load(.monotonic);
+        count += @intFromBool(!State.isUsed(word));
+    }
+    return count;
+}
+
 /// Takes a slab that was never used and gives it a kind, or null if there is none.
 /// `owner` is slot + 1, or a number that no slot has for slabs which nobody allocates from.
 /// `kept` slabs at the region's end are left alone.

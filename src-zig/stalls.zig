@@ -62,3 +62,39 @@ fn killOwner(region: *const Region, claim: u64) void {
     if (os.startTimeOf(pid) != entry.start_time.load(.monotonic)) return;
     _ = std.os.linux.kill(@intCast(pid), .KILL);
 }
+
+const testing = std.testing;
+
+test "killOwner: kills the process that attached, and nobody who has its number by now" {
+    if (builtin.os.tag != .linux) return error.SkipZigTest;
+    const linux = std.os.linux;
+    const os = @import("os.zig");
+    var bench: @import("core_test.zig").Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const child: i32 = @intCast(linux.fork());
+    if (child == 0) while (true) sync.sleepNs(std.time.ns_per_s);
+    const pid: u32 = @intCast(child);
+    const number = 5;
+    const claim = session_module.processClaim(number, 1);
+    const entry = &bench.region.processes[number];
+    const start = os.startTimeOf(pid);
+    const Seen = struct { generation: u64, namespace: u64, start: u64 };
+    const here: Seen = .{ .generation = 1, .namespace = os.pidNamespace(), .start = start };
+    var another = [_]Seen{ here, here, here };
+    another[0].generation += 1; // the place of the process was given to a later one
+    another[1].namespace += 1; // numbers of another namespace say nothing here
+    another[2].start -= 1; // the number was given to a later process
+    var status: u32 = undefined;
+    for (another ++ [_]Seen{here}) |seen| {
+        entry.generation.store(seen.generation, .monotonic);
+        entry.pid.store(pid, .monotonic);
+        entry.pid_namespace.store(seen.namespace, .monotonic);
+        entry.start_time.store(seen.start, .monotonic);
+        try testing.expectEqual(0, linux.waitpid(child, &status, linux.W.NOHANG));
+        killOwner(&bench.region, claim);
+        sync.sleepNs(5 * std.time.ns_per_ms);
+    }
+    try testing.expectEqual(pid, linux.waitpid(child, &status, 0));
+    try testing.expectEqual(linux.SIG.KILL, linux.W.TERMSIG(status));
+}

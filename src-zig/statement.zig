@@ -8,8 +8,8 @@ const gate = @import("gate.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
 const reclaim = @import("reclaim.zig");
+const reservation = @import("reservation.zig");
 const session_module = @import("session.zig");
-const slabs = @import("slabs.zig");
 const table_indexes = @import("table_indexes.zig");
 const transaction = @import("transaction.zig");
 const version_module = @import("version.zig");
@@ -152,10 +152,10 @@ pub fn before(_: void, a: Write, b: Write) bool {
 }
 
 fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
-    try admit(session, .unpinned, 0);
-    try reserve(session, writes, .unpinned);
+    const way = try prepare(session, writes, .unpinned, null);
+    defer way.leave();
     var installer: transaction.Installer = .begin(session, .installing);
-    if (mustWait(session, 0)) {
+    if (way.isClosed()) {
         _ = standBack(&installer);
         return .{ .outcome = .kicked };
     }
@@ -177,65 +177,47 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
     };
 }
 
-/// Takes everything that installing needs before anything is shared, so that a full region is found
-/// while there is nothing to undo.
-pub fn reserve(session: *Session, writes: []const Write, pinned: Pinned) Error!void {
-    var entries: u64 = 2;
-    for (writes) |*one| entries += 2 + table_indexes.of(one.table).len;
-    try session.reserveLog(entries);
-    var at: usize = 0;
-    while (at < writes.len) {
-        const table = writes[at].table;
-        var end = at;
-        while (end < writes.len and writes[end].table == table) end += 1;
-        try reserveTable(session, writes[at..end], pinned);
-        at = end;
-    }
-}
+/// How a transaction of several rows passes the gate.
+pub const Way = struct {
+    session: *const Session,
+    /// The caller's own gate, which stays.
+    given: ?gate.Hold,
+    /// The gate of a transaction of many rows, which ends with the attempt.
+    taken: ?gate.Hold,
 
-fn reserveTable(session: *Session, writes: []const Write, pinned: Pinned) Error!void {
-    const table = writes[0].table;
-    const id: u8 = @intCast(table.id);
-    const nodes = try session.allocator.pool(version_module.nodeKind(table));
-    try nodes.reserve(&session.allocator, newRows(session, writes, pinned));
-    // The size of an update's image is known when its base is; most rows have one size.
-    const fixed = std.mem.alignForward(usize, table.fixed_size, 8);
-    var by_size: [64]u32 = @splat(0);
-    for (writes) |*one| {
-        const size: usize = switch (one.operation) {
-            .insert, .upsert => one.image.size,
-            .update, .apply => fixed,
-            .delete, .remove => 0,
-        };
-        by_size[classOf(size)] += 1;
+    /// True if the attempt has to stand back. Asked once more after the transaction shows in its
+    /// slot, as for `mustWait`.
+    pub fn isClosed(way: Way) bool {
+        // Without its gate, a transaction of many rows begins again.
+        if (way.taken) |hold| return !hold.stands();
+        // Once the gate is taken away, somebody else may have it.
+        return mustWait(way.session, if (way.given) |hold| hold.word else 0);
     }
-    for (by_size, 0..) |count, class| {
-        if (count == 0) continue;
-        const kind: slabs.SlabKind = .{
-            .class = .version,
-            .table = id,
-            .size = @intCast(class),
-        };
-        const pool = try session.allocator.pool(kind);
-        try pool.reserve(&session.allocator, count);
-    }
-}
 
-fn classOf(payload_size: usize) u8 {
-    return slabs.sizeClassFor(version_module.versionGranules(payload_size));
-}
-
-/// Rows that have no node now. More may be needed when others delete meanwhile; fewer are the rule.
-fn newRows(session: *Session, writes: []const Write, pinned: Pinned) u64 {
-    if (pinned == .unpinned) session.pin();
-    defer if (pinned == .unpinned) session.unpin();
-    var count: u64 = 0;
-    for (writes, 0..) |*one, index| {
-        if (index % ahead_step == 0) lookAhead(session.region, writes[index..]);
-        if (one.operation != .insert and one.operation != .upsert) continue;
-        if (pk_map.find(session.region, one.key) == 0) count += 1;
+    pub fn leave(way: Way) void {
+        if (way.taken) |hold| hold.release();
     }
-    return count;
+};
+
+/// Everything that has to be done before a transaction of several rows begins to install: waits for
+/// its turn, takes the gate if there are many rows, and takes memory for all of them.
+pub fn prepare(
+    session: *Session,
+    writes: []const Write,
+    pinned: Pinned,
+    given: ?gate.Hold,
+) Error!Way {
+    const is_mine = if (given) |hold| hold.stands() else false;
+    try admit(session, pinned, if (given) |hold| hold.word else 0);
+    var way: Way = .{ .session = session, .given = given, .taken = null };
+    errdefer way.leave();
+    if (gate.isLarge(writes.len) and !is_mine) {
+        way.taken = gate.takeForLarge(session, pinned);
+        // Others have committed while it waited.
+        try admit(session, pinned, way.taken.?.word);
+    }
+    try reservation.reserve(session, writes, pinned);
+    return way;
 }
 
 /// Waits before anything is held: at the gate, unless its word is `mine`, and while the ring is
@@ -251,6 +233,7 @@ pub fn admit(session: *Session, pinned: Pinned, mine: u64) Error!void {
     var wait: waiting.Wait = .{};
     while (ring.isCrowded(region)) {
         wait.drain(region);
+        if (mine != 0) gate.renew(session);
         // What stands in the ring may have to wait there for a disk that has no room.
         try refuseUnloggable(region);
     }

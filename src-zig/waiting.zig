@@ -15,6 +15,7 @@ const std = @import("std");
 const sync = @import("sync");
 const region_module = @import("region.zig");
 const version_module = @import("version.zig");
+const gate = @import("gate.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
 const Region = region_module.Region;
@@ -23,7 +24,8 @@ const spins = if (sync.sim) 1 else 64;
 const yields = if (sync.sim) 1 else 20;
 const sleep_ns_min: u64 = 50 * std.time.ns_per_us;
 const sleep_ns_max: u64 = 1 * std.time.ns_per_ms;
-/// A transaction that makes progress but installs for longer than this is kicked all the same.
+/// A transaction that makes progress but installs for longer than this is kicked all the same,
+/// unless it holds the gate.
 const install_ns_max = 1 * std.time.ns_per_s;
 
 /// One wait, from the first look to the end.
@@ -43,17 +45,14 @@ pub const Wait = struct {
     ) void {
         switch (resolution) {
             .later, .unknown => |reference| {
-                const slot = &region.slots[reference.slot];
-                const patience = slot.patience.load(.monotonic);
-                if (!wait.isOver(reference.word, slot.progress.load(.monotonic), patience)) return;
+                const patience = region.slots[reference.slot].patience.load(.monotonic);
+                if (!wait.isOver(region, reference.word, reference.slot, patience)) return;
                 if (ring.kickSlot(region, reference)) countKick(region);
             },
             .undecided, .not_yet => |sequenced| {
-                const slot = &region.slots[sequenced.slot];
-                const patience = slot.patience.load(.monotonic);
-                const progress = slot.progress.load(.monotonic);
+                const patience = region.slots[sequenced.slot].patience.load(.monotonic);
                 if (resolution == .not_yet) _ = ring.advance(region, 64);
-                if (!wait.isOver(sequenced.position, progress, patience)) return;
+                if (!wait.isOver(region, sequenced.position, sequenced.slot, patience)) return;
                 const position = if (resolution == .not_yet)
                     ring.stampedPosition(region) + 1
                 else
@@ -74,16 +73,14 @@ pub const Wait = struct {
         const position = ring.stampedPosition(region) + 1;
         if (position > region.control.next.word.load(.acquire)) return wait.forLog(region);
         if (ring.decisionAt(region, position) != .undecided) return wait.forLog(region);
-        const patience = session_module.patience_us_min;
-        if (!wait.isOver(position, progressOf(region, position), patience)) return;
+        if (!wait.isOwnerOver(region, position)) return;
         if (ring.skipCell(region, position)) countKick(region);
     }
 
     /// Waits a little for one undecided position, or skips it.
     pub fn cell(wait: *Wait, region: *const Region, position: version_module.Position) void {
         _ = ring.advance(region, 64);
-        const patience = session_module.patience_us_min;
-        if (!wait.isOver(position, progressOf(region, position), patience)) return;
+        if (!wait.isOwnerOver(region, position)) return;
         if (ring.skipCell(region, position)) {
             countKick(region);
         } else if (ring.skipCell(region, ring.stampedPosition(region) + 1)) {
@@ -109,7 +106,25 @@ pub const Wait = struct {
         sync.sleepNs(@min(sleep_ns_min << doublings, sleep_ns_max));
     }
 
-    fn isOver(wait: *Wait, identity: u64, progress: u32, patience_us: u32) bool {
+    /// The same for a position, whoever holds it.
+    fn isOwnerOver(wait: *Wait, region: *const Region, position: version_module.Position) bool {
+        const slot = ownerOf(region, position);
+        const patience = if (slot) |index|
+            region.slots[index].patience.load(.monotonic)
+        else
+            session_module.patience_us_min;
+        return wait.isOver(region, position, slot, patience);
+    }
+
+    /// True if the owner of what is waited for has had its time. `slot` is the owner's, or null if
+    /// nobody shows that it is.
+    fn isOver(
+        wait: *Wait,
+        region: *const Region,
+        identity: u64,
+        slot: ?u32,
+        patience_us: u32,
+    ) bool {
         wait.rounds += 1;
         if (wait.rounds <= spins) {
             sync.spinHint();
@@ -119,6 +134,7 @@ pub const Wait = struct {
             sync.yield();
             return false;
         }
+        const progress = if (slot) |index| region.slots[index].progress.load(.monotonic) else 0;
         const before = sync.nowNs();
         if (wait.identity != identity or wait.started_ns == 0) {
             wait.identity = identity;
@@ -131,7 +147,10 @@ pub const Wait = struct {
         }
         const patience_ns = @as(u64, patience_us) * std.time.ns_per_us;
         if (before - wait.progressed_ns >= patience_ns) return true;
-        if (before - wait.started_ns >= @max(install_ns_max, patience_ns)) return true;
+        if (before - wait.started_ns >= @max(install_ns_max, patience_ns)) {
+            const holds_gate = if (slot) |index| gate.isHeldBy(region, index) else false;
+            if (!holds_gate) return true;
+        }
         wait.sleep();
         return false;
     }
@@ -151,16 +170,49 @@ pub fn wakeLog(region: *const Region) void {
     sync.futexWake(&log.wake, 1);
 }
 
-/// Progress of the slot that holds a position, so that a slow validation is not taken for a stop.
-fn progressOf(region: *const Region, position: version_module.Position) u32 {
-    for (region.slots) |*slot| {
+/// The slot that holds a position, so that a slow validation is not taken for a stop.
+fn ownerOf(region: *const Region, position: version_module.Position) ?u32 {
+    for (region.slots, 0..) |*slot, index| {
         if (slot.end.load(.monotonic) != position) continue;
         const word = ring.SlotWord.from(slot.word.load(.acquire));
-        if (word.state == .sequenced) return slot.progress.load(.monotonic);
+        if (word.state == .sequenced) return @intCast(index);
     }
-    return 0;
+    return null;
 }
 
 fn countKick(region: *const Region) void {
     _ = region.control.leader.kicks.fetchAdd(1, .monotonic);
+}
+
+const testing = std.testing;
+const Bench = @import("core_test.zig").Bench;
+
+test "Wait: whoever makes progress has a second, and with the gate no limit" {
+    var bench: Bench = undefined;
+    try bench.init(8 << 20);
+    defer bench.deinit();
+    const region = &bench.region;
+    const slot = 3;
+    const patience_us = session_module.patience_us_min;
+    const Case = struct { has_gate: bool, started_s: u64, is_over: bool };
+    for ([_]Case{
+        .{ .has_gate = false, .started_s = 0, .is_over = false },
+        .{ .has_gate = false, .started_s = 2, .is_over = true },
+        .{ .has_gate = true, .started_s = 2, .is_over = false },
+    }) |case| {
+        const now = sync.nowNs();
+        var wait: Wait = .{
+            .rounds = spins + yields,
+            .identity = 7,
+            .started_ns = now - case.started_s * std.time.ns_per_s,
+            .progressed_ns = now - std.time.ns_per_s,
+        };
+        const word: u64 = if (case.has_gate) (slot + 1) << 48 | 1 else 0;
+        region.control.shared.gate.store(word, .monotonic);
+        _ = region.slots[slot].progress.fetchAdd(1, .monotonic);
+        try testing.expectEqual(case.is_over, wait.isOver(region, 7, slot, patience_us));
+        // Without progress, the patience is all that it has.
+        wait.progressed_ns = now - std.time.ns_per_s;
+        try testing.expect(wait.isOver(region, 7, slot, patience_us));
+    }
 }

@@ -2,6 +2,10 @@
 //!
 //! One entry for each row, with its last image. An image is never changed in place: a row that was
 //! handed out stays what it was.
+//!
+//! The journal has every earlier state, and each record leads to the one before of the same row. So
+//! a search that goes on while the transaction writes sees the buffer as it was at its beginning:
+//! `stateAt`.
 
 const std = @import("std");
 const pk_map = @import("pk_map.zig");
@@ -17,8 +21,6 @@ const Allocator = std.mem.Allocator;
 pub const Buffered = struct {
     table: *const TableInfo,
     key: Key,
-    /// Place among the entries.
-    ordinal: usize = 0,
     image: RowRef = undefined,
     /// False: the transaction deletes the row, or has taken its insert back.
     lives: bool = false,
@@ -28,8 +30,10 @@ pub const Buffered = struct {
     mask: u64 = 0,
     /// What the transaction has read under the key; `any` for a blind upsert.
     expected: transaction.Expected = .any,
+    /// The record of the last change in the journal.
+    changed: usize = 0,
 
-    const State = struct { image: RowRef, lives: bool, counts: bool, mask: u64 };
+    const State = struct { image: RowRef, lives: bool, counts: bool, mask: u64, changed: usize };
 
     fn state(buffered: *const Buffered) State {
         return .{
@@ -37,6 +41,7 @@ pub const Buffered = struct {
             .lives = buffered.lives,
             .counts = buffered.counts,
             .mask = buffered.mask,
+            .changed = buffered.changed,
         };
     }
 };
@@ -71,6 +76,26 @@ pub const WriteBuffer = struct {
         return if (entry.counts) entry else null;
     }
 
+    /// What was buffered of an entry at a place that `savepoint` gave and that was not rolled back
+    /// since; null if nothing was.
+    pub fn stateAt(
+        buffer: *const WriteBuffer,
+        entry: *const Buffered,
+        place: usize,
+    ) ?Buffered.State {
+        var state = entry.state();
+        while (state.counts and state.changed >= place) {
+            state = buffer.journal.items[state.changed].before;
+        }
+        return if (state.counts) state else null;
+    }
+
+    /// What was buffered under a key at such a place.
+    pub fn findAt(buffer: *const WriteBuffer, key: Key, place: usize) ?Buffered.State {
+        if (place == 0) return null;
+        return buffer.stateAt(buffer.by_key.get(key) orelse return null, place);
+    }
+
     /// True if the transaction has written rows of the table.
     pub fn hasTable(buffer: *const WriteBuffer, table: *const TableInfo) bool {
         for (buffer.entries.items) |entry| {
@@ -88,7 +113,6 @@ pub const WriteBuffer = struct {
         const made = try gpa.create(Buffered);
         errdefer gpa.destroy(made);
         made.* = entry;
-        made.ordinal = buffer.entries.items.len;
         try buffer.entries.ensureUnusedCapacity(gpa, 1);
         try buffer.by_key.put(gpa, entry.key, made);
         buffer.entries.appendAssumeCapacity(made);
@@ -104,9 +128,9 @@ pub const WriteBuffer = struct {
         image: RowRef,
         mask: u64,
     ) Allocator.Error!void {
-        try buffer.journal.append(gpa, .{ .entry = entry, .before = entry.state() });
         const copy = try arena.alignedAlloc(u8, .@"8", image.size);
         @memcpy(copy, image.payload[0..image.size]);
+        try buffer.note(gpa, entry);
         const was_all = entry.counts and (entry.mask == 0 or !entry.lives);
         const all = mask == 0 or was_all;
         entry.mask = if (all) 0 else entry.mask | mask;
@@ -121,9 +145,15 @@ pub const WriteBuffer = struct {
     }
 
     pub fn setDeleted(buffer: *WriteBuffer, gpa: Allocator, entry: *Buffered) Allocator.Error!void {
-        try buffer.journal.append(gpa, .{ .entry = entry, .before = entry.state() });
+        try buffer.note(gpa, entry);
         entry.lives = false;
         entry.counts = true;
+    }
+
+    /// Keeps the state of an entry that is about to change.
+    fn note(buffer: *WriteBuffer, gpa: Allocator, entry: *Buffered) Allocator.Error!void {
+        try buffer.journal.append(gpa, .{ .entry = entry, .before = entry.state() });
+        entry.changed = buffer.journal.items.len - 1;
     }
 
     /// A place to come back to.
@@ -139,6 +169,7 @@ pub const WriteBuffer = struct {
             undo.entry.lives = undo.before.lives;
             undo.entry.counts = undo.before.counts;
             undo.entry.mask = undo.before.mask;
+            undo.entry.changed = undo.before.changed;
         }
     }
 
@@ -165,3 +196,50 @@ pub const WriteBuffer = struct {
         return list.items;
     }
 };
+
+const testing = std.testing;
+
+test "WriteBuffer: an earlier place is seen as it was" {
+    var arena: std.heap.ArenaAllocator = .init(testing.allocator);
+    defer arena.deinit();
+    var table: TableInfo = try .init(0, "t", &.{.init("id", .int64, 0, .{ .primary = true })});
+    var buffer: WriteBuffer = .{};
+    defer buffer.deinit(testing.allocator);
+    const Place = struct {
+        fn valueAt(of: *const WriteBuffer, key: Key, place: usize) ?u64 {
+            const state = of.findAt(key, place) orelse return null;
+            if (!state.lives) return 0;
+            return std.mem.readInt(u64, state.image.payload[0..8], .little);
+        }
+    };
+    const key: Key = .of(0, "8 bytes!");
+    var places: [5]usize = undefined;
+    var payload: [8]u8 align(8) = undefined;
+    const image: RowRef = .{ .payload = &payload, .null_mask = 0, .version = 0, .size = 8 };
+    const entry = try buffer.add(testing.allocator, .{ .table = &table, .key = key });
+    for (&places, 0..) |*place, value| {
+        place.* = buffer.savepoint();
+        if (value == 3) {
+            try buffer.setDeleted(testing.allocator, entry);
+        } else {
+            std.mem.writeInt(u64, &payload, value + 1, .little);
+            try buffer.setImage(arena.allocator(), testing.allocator, entry, image, 0);
+        }
+    }
+    const wanted = [_]?u64{ null, 1, 2, 3, 0 };
+    for (places, wanted) |place, value| {
+        try testing.expectEqual(value, Place.valueAt(&buffer, key, place));
+    }
+    try testing.expectEqual(5, Place.valueAt(&buffer, key, buffer.savepoint()));
+    // What is taken back does not come back, and a later write does not reach behind it.
+    buffer.rollbackTo(places[2]);
+    for (places[0..2], wanted[0..2]) |place, value| {
+        try testing.expectEqual(value, Place.valueAt(&buffer, key, place));
+    }
+    buffer.rollbackTo(places[0]);
+    try testing.expectEqual(null, buffer.find(key));
+    const again = try buffer.add(testing.allocator, .{ .table = &table, .key = key });
+    try buffer.setImage(arena.allocator(), testing.allocator, again, image, 0);
+    try testing.expectEqual(null, Place.valueAt(&buffer, key, 0));
+    try testing.expectEqual(5, Place.valueAt(&buffer, key, 1));
+}

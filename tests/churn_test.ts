@@ -31,7 +31,7 @@ interface Sample {
 
 function sample(db: Aerostore): Sample {
   const { memory, logEntries } = db.stats();
-  return { bytes: memory.versions + memory.rows + memory.logs + memory.other, logEntries };
+  return { bytes: Object.values(memory).reduce((sum, part) => sum + part, 0), logEntries };
 }
 
 /**

@@ -75,6 +75,23 @@ function isProved(name: string): boolean {
 
 const pages = sources.filter(({ path }) => path.endsWith(".md"));
 
+describe("src-zig/sim/README.md", () => {
+  test("has every deliberate mistake, and a kernel that catches it", () => {
+    const [, list = ""] = /pub const Mutation = enum \{([^}]*)\}/.exec(
+      read("src-zig/sim/mutation.zig"),
+    ) ?? [];
+    const mistakes = (list.match(/\w+/g) ?? []).filter((name) => name !== "none");
+    const page = section(read("src-zig/sim/README.md"), "Mistakes that have to be caught");
+    assertLists("src-zig/sim/README.md", namesOf(page), mistakes);
+    for (const [mistake = "", , kernel = ""] of rowsOf(page).slice(1)) {
+      const [name = ""] = /[a-z]\w*\.\w+/.exec(kernel) ?? [];
+      const source = read(`src-zig/sim/kernels/${name.split(".")[0]}.zig`);
+      assert.ok(source.includes(`.name = "${name}"`), `there is no kernel ${kernel}`);
+      assert.ok(source.includes(`.${mistake.slice(1, -1)}`), `${name} does not catch ${mistake}`);
+    }
+  });
+});
+
 describe("README.md", () => {
   test("says of every error code what to do", () => {
     const codes = Object.keys(Status).filter((code) => code !== "ok");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Store } from "./support/store.ts";
-import { Presence } from "./support/tables.ts";
+import { Field, Presence } from "./support/tables.ts";
 
 /** A store with the rows A, B and C, each with one visit. */
 function openThree(store: Store) {
@@ -90,6 +90,51 @@ describe("a transaction's own writes", () => {
     assert.throws(() => own?.visits, { code: "view_expired" });
     assert.equal(db.verify().ok, true);
   });
+
+  for (const route of ["FullScan", "IndexRangeScan", "PrimaryKeyLookup"] as const) {
+    test(`do not change the rows of a search that goes on, by ${route}`, () => {
+      const count = 40_000; // more than one buffer of records
+      const ids = Array.from({ length: count }, (_, id) => id);
+      using store = new Store();
+      const db = store.open({ tables: [Field], size: "128MiB" });
+      db.table(Field).upsertMany(ids.map((id) => ({ id, round: 0, serial: id })));
+      using transaction = db.begin();
+      const table = transaction.table(Field);
+      // Before the search: it sees these.
+      table.delete(7);
+      table.insert({ id: count, round: 1, serial: count });
+      table.update(8, { round: 1 });
+      const query = {
+        FullScan: table.query().where("hits", "=", 0),
+        IndexRangeScan: table.query().where("serial", ">=", 0),
+        PrimaryKeyLookup: table.query().where("id", "in", [...ids, count]),
+      }[route];
+      assert.equal(query.explain().route, route);
+      const rounds = new Map<number, number>();
+      for (const { id, round } of query.iterate()) {
+        assert.ok(!rounds.has(id), `${id} comes twice`);
+        rounds.set(id, round);
+        if (rounds.size > 1) continue;
+        // After it began: its own rows and others, of which nearly all are still to come.
+        table.delete(count);
+        table.update(8, { round: 2 });
+        for (const other of [9, 10, count - 9]) table.update(other, { round: 2 });
+        for (const other of [11, 12, count - 11]) table.delete(other);
+        for (const other of [7, count + 1]) {
+          table.insert({ id: other, round: 2, serial: other });
+        }
+      }
+      assert.equal(rounds.size, count);
+      const changed = [...rounds].filter(([, round]) => round !== 0);
+      assert.deepEqual(new Map(changed), new Map([[8, 1], [count, 1]]));
+      assert.equal(rounds.has(7), false);
+      // The next one sees all of it.
+      assert.equal(table.query().where("round", "=", 2).count(), 6);
+      assert.equal(query.count(), route === "PrimaryKeyLookup" ? count - 3 : count - 2);
+      transaction.commit();
+      assert.equal(db.table(Field).count(), count - 2);
+    });
+  }
 
   test("insert() after delete() and delete() after insert() leave what they should", () => {
     using store = new Store();

@@ -111,6 +111,24 @@ pub fn transfer(from: u8, amount: i64) void {
     history.end(noted);
 }
 
+/// Gives the first rows one value, in one statement over so many that it takes the gate.
+pub fn fill(value: i64) void {
+    const noted = history.begin(.fill, 0, value);
+    var lines: [history.filled_rows]Line = undefined;
+    var writes: [history.filled_rows]engine.transaction.Write = undefined;
+    for (&lines, &writes, 0..) |*line, *one, key| {
+        line.init(.upsert, @intCast(key), value);
+        one.* = line.write;
+    }
+    if (!engine.gate.isLarge(writes.len)) scheduler.fail("too few rows for the gate", .{});
+    const result = statement.writeMany(fixture.current(), &writes) catch |err| {
+        scheduler.fail("a statement over many rows fails with {t}", .{err});
+    };
+    if (result.outcome != .done) scheduler.fail("it answers {t}", .{result.outcome});
+    noted.position = result.position;
+    history.end(noted);
+}
+
 pub fn noteRow(noted: *history.Operation, row: RowRef) void {
     const pair = numbers(row);
     if (pair.key >= history.keys_max) scheduler.fail("a row has key {d}", .{pair.key});
@@ -287,4 +305,10 @@ pub fn buildIndex() void {
 /// Recovers every process that is dead now.
 pub fn recover() void {
     _ = fixture.participants[scheduler.self()].recoverDead(fixture.recovery);
+}
+
+/// Nobody who lives has taken the gate.
+pub fn expectOpenGate() void {
+    const word = fixture.region.control.shared.gate.load(.acquire);
+    if (word != 0) scheduler.fail("slot {d} holds the gate", .{(word >> 48) - 1});
 }

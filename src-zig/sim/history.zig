@@ -19,7 +19,21 @@ const operations_max = 24;
 pub const Value = ?i64;
 pub const State = [keys_max]Value;
 
-pub const Kind = enum { insert, upsert, update, delete, add, get, snapshot, transfer, decide };
+pub const Kind = enum {
+    insert,
+    upsert,
+    update,
+    delete,
+    add,
+    get,
+    snapshot,
+    transfer,
+    fill,
+    decide,
+};
+
+/// Rows that `fill` writes, from the first one on: as many as make a transaction take the gate.
+pub const filled_rows = 3;
 
 /// What an operation answered, as far as the model predicts it.
 pub const Answer = enum { done, duplicate_key, not_found, unique_violation, conflict, given_up };
@@ -46,6 +60,7 @@ pub const Operation = struct {
         return switch (operation.kind) {
             .snapshot => true,
             .transfer => key < 2,
+            .fill => key < filled_rows,
             .decide => operation.key == key or operation.reads >> @intCast(key) & 1 != 0,
             else => operation.key == key,
         };
@@ -170,7 +185,7 @@ const Search = struct {
             .update, .add => if (here == null) .not_found else refusal(operation, state),
             .delete => if (here == null) .not_found else .done,
             .upsert => refusal(operation, state),
-            .get, .snapshot, .transfer => .done,
+            .get, .snapshot, .transfer, .fill => .done,
             // A transaction may be given up at any time; then it has done nothing.
             .decide => if (pending) .done else operation.answer,
         };
@@ -185,6 +200,7 @@ const Search = struct {
                 const other = (operation.key + 1) % 2;
                 next[other] = (state[other] orelse 0) + operation.value;
             },
+            .fill => @memset(next[0..filled_rows], operation.value),
             .decide => {
                 var sum = operation.value;
                 for (operation.seen, state, 0..) |seen, now, key| {
@@ -223,7 +239,7 @@ fn writeAll(writer: *std.Io.Writer, final: State) std.Io.Writer.Error!void {
     for (operations[0..count]) |*it| {
         try writer.print("{d}:{t}({d}", .{ it.fiber, it.kind, it.key });
         switch (it.kind) {
-            .insert, .upsert, .update, .add, .transfer, .decide => {
+            .insert, .upsert, .update, .add, .transfer, .fill, .decide => {
                 try writer.print(",{d}", .{it.value});
             },
             .delete, .get, .snapshot => {},

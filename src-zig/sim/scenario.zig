@@ -22,6 +22,8 @@ pub const Step = union(enum) {
     add: KeyValue,
     /// An amount from row 0 or 1 to the other one.
     transfer: KeyValue,
+    /// One value for rows 0, 1 and 2, in one transaction that takes the gate.
+    fill: i64,
     delete: u8,
     /// A transaction of several statements.
     decide: decisions.Decision,
@@ -49,6 +51,8 @@ pub const Step = union(enum) {
     build_index,
     /// Recovers every process that is dead now.
     recover,
+    /// Fails if somebody holds the gate.
+    gate_is_open,
 };
 
 pub const Fiber = struct {
@@ -161,6 +165,7 @@ fn perform(step: Step) void {
         .update => |it| actions.update(it[0], it[1]),
         .add => |it| actions.add(it[0], it[1]),
         .transfer => |it| actions.transfer(it[0], it[1]),
+        .fill => |value| actions.fill(value),
         .delete => |key| actions.delete(key),
         .decide => |decision| decisions.decide(decision),
         .get => |key| actions.get(key),
@@ -177,6 +182,7 @@ fn perform(step: Step) void {
         .leave => actions.leave(),
         .build_index => actions.buildIndex(),
         .recover => actions.recover(),
+        .gate_is_open => actions.expectOpenGate(),
     }
 }
 

@@ -38,6 +38,14 @@ export const Account = defineTable("Account", {
   code: t.text(8).nullable().unique(),
 });
 
+/** Many rows that are all written at once. */
+export const Field = defineTable("Field", {
+  id: t.int32().primaryKey(),
+  round: t.int32(),
+  serial: t.int32().unique(),
+  hits: t.int32().default(0),
+});
+
 const item = { id: t.int32().primaryKey(), n: t.int32(), s: t.text(8) };
 
 /** A table that may have been declared without indexes ... */

@@ -28,7 +28,9 @@ const recovery: scenario.Recovery = .{ .plans = deaths };
 
 pub const kernels = [_]Kernel{
     recovery.kernel("death.insert", "while it inserts a row", &.{}, &.{.{ .insert = .{ 0, 10 } }}),
-    recovery.kernel("death.upsert", "while it writes a row", &.{100}, &.{.{ .upsert = .{ 0, 10 } }}),
+    recovery.kernel("death.upsert", "while it writes a row", &.{100}, &.{
+        .{ .upsert = .{ 0, 10 } },
+    }),
     recovery.kernel("death.transfer", "in a transaction over two rows", &.{ 100, 200 }, &.{
         .{ .transfer = .{ 0, 1 } },
     }),

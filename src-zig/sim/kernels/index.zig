@@ -173,6 +173,26 @@ pub const kernels = [_]Kernel{
         .plans = scenario.seeded,
     }),
     kernel(.{
+        .name = "index.scan_back",
+        .about = "a snapshot finds a number that came back, while its first version is drained",
+        .rows = &.{5},
+        .index = .plain,
+        .before = &.{
+            .{ .fiber = 2, .step = .{ .upsert = .{ 0, 6 } } },
+            .{ .fiber = 2, .step = .{ .upsert = .{ 0, 5 } } },
+        },
+        .fibers = &.{
+            .{ .steps = &.{.{ .upsert = .{ 0, 7 } }} },
+            .{ .steps = &.{.{ .index_scan = false }} },
+            .{ .steps = &.{ .maintain, .maintain }, .after = 0 },
+        },
+        .plans = pairs,
+        .catches = &.{.{
+            .mutation = .removal_by_own_pin,
+            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
+        }},
+    }),
+    kernel(.{
         .name = "index.churn",
         .about = "deletes, inserts and moves of one row by three, with vacuum in between",
         .rows = &.{5},
@@ -190,7 +210,7 @@ pub const kernels = [_]Kernel{
     recovery.kernel("index.death_move", "killed while it moves an entry and removes one", &.{5}, &.{
         .{ .upsert = .{ 0, 7 } }, .maintain, .maintain,
     }),
-    recovery.kernel("index.death_delete", "killed while it deletes a row and its entry", &.{ 5, 5 }, &.{
+    recovery.kernel("index.death_delete", "killed while it deletes a row and entry", &.{ 5, 5 }, &.{
         .{ .delete = 0 }, .maintain, .maintain,
     }),
 };
