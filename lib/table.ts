@@ -149,7 +149,7 @@ export class Table<C extends Columns = Columns> {
    *   using db = Aerostore.open(directory, { tables: [Airport], size: "8MiB" });
    *   const airports = db.table(Airport);
    *   airports.upsertMany([{ code: "ZRH", name: "Zürich" }, { code: "BRN", name: "Bern" }]);
-   *   const names = airports.getMany(["BRN", "XXX", "ZRH"]).map((airport) => airport?.name);
+   *   const names = airports.getMany(["BRN", "GVA", "ZRH"]).map((airport) => airport?.name);
    *   assert.deepEqual(names, ["Bern", undefined, "Zürich"]);
    * }
    * Aerostore.remove(directory);

@@ -430,7 +430,9 @@ pub const OpenTransaction = struct {
             return error.Kicked;
         }
         for (writes, 0..) |*one, index| {
-            if (index % statement.ahead_step == 0) statement.lookAhead(session.region, writes[index..]);
+            if (index % statement.ahead_step == 0) {
+                statement.lookAhead(session.region, writes[index..]);
+            }
             const outcome = installer.install(one) catch |err| {
                 installer.abort();
                 return err;

@@ -95,9 +95,10 @@ pub inline fn hinted(region: *const Region, key: Key) RelPtr {
     return bucketOf(region, key.hash).hint.load(.monotonic);
 }
 
-/// Asks memory for what a look-up will need. Someone with many keys calls these for keys further and
-/// further ahead, so that the misses overlap; someone with one key calls `bucket` before he pins.
-/// Nothing here is more than a hint, but for `version` the caller is pinned, because a node is read.
+/// Asks memory for what a look-up will need. Someone with many keys calls these for keys further
+/// and further ahead, so that the misses overlap; someone with one key calls `bucket` before he
+/// pins. Nothing here is more than a hint, but for `version` the caller is pinned, because a node
+/// is read.
 pub const Ahead = struct {
     pub inline fn bucket(region: *const Region, key: Key) void {
         @prefetch(bucketOf(region, key.hash), .{});

@@ -113,7 +113,8 @@ pub fn find(
     const at = visible(region, node, view);
     if (sync.mutated(.believed_hint) and view == .latest) {
         const hint = pk_map.hinted(region, key);
-        if (versionAt(region, hint).row.load(.acquire) == node) return try rowAt(region, table, hint);
+        const is_here = versionAt(region, hint).row.load(.acquire) == node;
+        if (is_here) return try rowAt(region, table, hint);
     }
     return if (at == 0) null else try rowAt(region, table, at);
 }
