@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import type { RowView } from "../mod.ts";
 import { Store } from "./support/store.ts";
 import { Everything, Presence } from "./support/tables.ts";
+import { until } from "./support/verify.ts";
 
 describe("a reading transaction", () => {
   test("gives row views, which read as the rows", () => {
@@ -105,5 +106,61 @@ describe("transaction()", () => {
       db.transaction(() => {
         throw mistake;
       }, options), mistake);
+  });
+});
+
+describe("a relaxed transaction", () => {
+  const relaxed = { snapshot: "relaxed" } as const;
+
+  test("sees what was decided a moment ago, and keeps seeing it", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    const table = db.table(Presence);
+    table.insert({ id: "A" });
+    for (let visits = 1; visits <= 20; visits++) {
+      table.update("A", { visits });
+      // It may be behind, but never ahead, never for long, and never back again.
+      let seen = -1;
+      await until("it sees the last commit", () => {
+        const now = db.transaction((tx) => tx.table(Presence).get("A")?.visits ?? -1, relaxed);
+        assert.ok(now >= seen && now <= visits, `${seen}, ${now}, ${visits}`);
+        seen = now;
+        return now === visits;
+      });
+    }
+    using reader = db.begin({ ...relaxed, readOnly: true });
+    const before = reader.table(Presence).get("A")?.visits;
+    table.update("A", { visits: 100 });
+    table.insert({ id: "B" });
+    assert.equal(reader.table(Presence).get("A")?.visits, before);
+    assert.equal(reader.table(Presence).has("B"), false);
+    assert.equal(reader.table(Presence).search("").length, 1);
+    reader.commit();
+  });
+
+  test("that writes is validated from what it has seen", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    const table = db.table(Presence);
+    table.upsertMany([{ id: "A", visits: 1 }, { id: "B", visits: 1 }]);
+    await until(
+      "both are seen",
+      () => db.transaction((tx) => tx.table(Presence).has("B"), relaxed),
+    );
+    using loser = db.begin(relaxed);
+    assert.equal(loser.table(Presence).get("A")?.visits, 1);
+    table.update("A", { visits: 2 });
+    loser.table(Presence).update("B", { visits: 2 });
+    assert.throws(() => loser.commit(), { code: "serialization_failure" });
+    // One that is behind fails as well, and is run again until it is not.
+    for (let i = 0; i < 50; i++) {
+      table.apply("A", { visits: { increment: 1 } });
+      db.transaction((tx) => {
+        const visits = tx.table(Presence).get("A")?.visits ?? 0;
+        tx.table(Presence).update("A", { visits: visits + 1 });
+      }, relaxed);
+    }
+    assert.equal(table.get("A")?.visits, 102);
+    assert.deepEqual(db.verify().problems, []);
   });
 });
