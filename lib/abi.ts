@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 4721054018516971;
+export const abiHash = 385621169243576;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -401,6 +401,7 @@ export const ClauseOp = {
 export const ClauseFlag = {
   null_satisfies: 1,
   ignore_case: 2,
+  answered: 4,
 } as const;
 
 /** Flags of a sort field. */

@@ -36,6 +36,8 @@ pub const index_guide_block = @import("index_guide_block.zig");
 pub const index_guide_change = @import("index_guide_change.zig");
 pub const table_indexes = @import("table_indexes.zig");
 pub const index_entry = @import("index_entry.zig");
+pub const index_count = @import("index_count.zig");
+pub const index_summary = @import("index_summary.zig");
 pub const index_scan = @import("index_scan.zig");
 pub const index_build = @import("index_build.zig");
 pub const session = @import("session.zig");
@@ -86,6 +88,8 @@ test {
     _ = index_guide_change;
     _ = table_indexes;
     _ = index_entry;
+    _ = index_count;
+    _ = index_summary;
     _ = index_scan;
     _ = index_build;
     _ = session;

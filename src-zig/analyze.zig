@@ -195,3 +195,20 @@ pub fn measure(
     report.* = run.report;
     return @intCast(head);
 }
+
+/// The same for a query that an index counts: it gives a number, and no rows to test. `visited` are
+/// the rows that it had to look at, because no summary counts them.
+pub fn measureCount(cursor: *Cursor, source: anytype, output: []align(8) u8) !u32 {
+    assert(output.len >= @sizeOf(Report));
+    const started = sync.nowNs();
+    while (!try cursor.countBy(source, std.math.maxInt(u64))) {}
+    const ns = since(started);
+    const report: *Report = @ptrCast(output.ptr);
+    report.* = .{
+        .visited = @floatFromInt(source.looked),
+        .route_ns = ns,
+        .returned = @floatFromInt(cursor.stats.returned),
+        .total_ns = ns,
+    };
+    return @sizeOf(Report);
+}

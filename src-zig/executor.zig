@@ -27,7 +27,8 @@
 //!
 //! Invariants:
 //!
-//!   * the row filter runs for every row, whatever the source claims to have selected
+//!   * the row filter runs for every row; only clauses that the plan's index answers are left out,
+//!     and only by whoever has made a source of that index (`trustIndex`)
 //!   * a batch never holds part of a record; `held` is the row that did not fit
 
 const std = @import("std");
@@ -239,11 +240,48 @@ pub const Cursor = struct {
         while (found < wanted) : (found += 1) {
             _ = try scan.next(source) orelse break;
         }
+        cursor.noteCount(found, scan.at_end);
+    }
+
+    /// Counts by a source that gives numbers of rows, any value with
+    ///
+    ///     fn run(source, wanted: u64, examine_max: u64) !u64
+    ///     fn isDone(source) bool
+    ///
+    /// for a plan that counts and whose filter lets all of the source's rows pass. True if nothing
+    /// is left.
+    pub fn countBy(cursor: *Cursor, source: anytype, examine_max: u64) !bool {
+        assert(cursor.plan.flags.count_only and cursor.filter.predicates.len == 0);
+        if (cursor.phase == .scan) {
+            const found = try source.run(cursor.skip +| cursor.left, examine_max);
+            cursor.stats.matched += found;
+            cursor.noteCount(found, source.isDone());
+        }
+        return cursor.phase == .done;
+    }
+
+    fn noteCount(cursor: *Cursor, found: u64, at_end: bool) void {
         const skipped = @min(found, cursor.skip);
+        const counted = @min(found - skipped, cursor.left);
         cursor.skip -= skipped;
-        cursor.left -= found - skipped;
-        cursor.stats.returned += found - skipped;
-        if (scan.at_end or cursor.left == 0) cursor.phase = .done;
+        cursor.left -= counted;
+        cursor.stats.returned += counted;
+        if (at_end or cursor.left == 0) cursor.phase = .done;
+    }
+
+    /// Leaves out the tests that the source passes by itself: those of clauses that the index of
+    /// the plan answers, for a source of rows by that index.
+    pub fn trustIndex(cursor: *Cursor) void {
+        const filter = &cursor.filter;
+        var kept: usize = 0;
+        for (filter.predicates, filter.clauses) |predicate, clause| {
+            if (cursor.plan.clauses[clause].flags.answered) continue;
+            filter.predicates[kept] = predicate;
+            filter.clauses[kept] = clause;
+            kept += 1;
+        }
+        filter.predicates = filter.predicates[0..kept];
+        filter.clauses = filter.clauses[0..kept];
     }
 
     fn stream(cursor: *Cursor, source: anytype, examine_max: u64, writer: anytype) !void {

@@ -27,9 +27,9 @@ const Allocator = std.mem.Allocator;
 const compareBytes = row_module.compareBytes;
 
 pub const Filter = struct {
-    predicates: []const Predicate,
+    predicates: []Predicate,
     /// For each predicate, the number of its clause in the plan.
-    clauses: []const u16 = &.{},
+    clauses: []u16 = &.{},
     /// No row can pass: the source need not be read at all.
     never: bool,
 

@@ -119,7 +119,7 @@ fn enterSome(
         const entry = try index_writer.newNode(session, @intCast(table.id), index, image);
         ordered_index.nodeAt(region, entry.block).row = row;
         entry.row = row;
-        entries.ensure(session, entry);
+        _ = entries.ensure(session, entry);
         entry.kind = .nop;
         entry.ts.store(1, .release);
     }

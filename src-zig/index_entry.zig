@@ -75,8 +75,8 @@ pub const Entries = struct {
     /// Makes sure that there is an entry like the node of `entry`, a log entry of kind `index` that
     /// stands for it since before the version was in the chain. If another node serves, that one is
     /// freed, and the log entry does not name it any more.
-    /// The session is the slot's own.
-    pub fn ensure(entries: Entries, session: *Session, entry: *Entry) void {
+    /// The session is the slot's own. Returns the block of the guide that the search came by, or 0.
+    pub fn ensure(entries: Entries, session: *Session, entry: *Entry) RelPtr {
         const region = entries.region;
         const index = entries.ordered();
         const granule = entry.block;
@@ -104,7 +104,7 @@ pub const Entries = struct {
                 slabs.free(region, granule, entry.generation);
                 sync.step();
                 entry.block = 0;
-                return;
+                return place.trail.block;
             }
             if (index.insert(entries.slot, granule, &place)) break;
         }
@@ -115,6 +115,7 @@ pub const Entries = struct {
         if (place.steps > steps_max) {
             index_guide_change.add(guide, session, place.before_node, &place.trail);
         }
+        return place.trail.block;
     }
 
     /// The entry of a key and row, or 0.

@@ -64,7 +64,7 @@ pub const Reference = packed struct(u64) {
     }
 };
 
-/// The first 48 bytes of a block and its references; the least key follows.
+/// The first 56 bytes of a block and its references; the least key follows.
 pub const Block = extern struct {
     /// `Link` to the block at its right.
     link: Shm(u64),
@@ -82,12 +82,14 @@ pub const Block = extern struct {
     count: Shm(u32),
     /// Slot + 1 of whoever takes the block out of its level. Final.
     claim: Shm(u32),
+    /// `Summary`, of level 1 (`index_summary.zig`).
+    summary: Shm(u64),
     prefixes: [block_count]Shm(u64),
     /// `Reference`
     references: [block_count]Shm(u64),
 
     comptime {
-        assert(@offsetOf(Block, "prefixes") == 48);
+        assert(@offsetOf(Block, "prefixes") == 56);
     }
 
     pub inline fn low(block: *const Block) []const u8 {

@@ -15,6 +15,7 @@ const std = @import("std");
 const sync = @import("sync");
 const index_guide = @import("index_guide.zig");
 const index_guide_block = @import("index_guide_block.zig");
+const index_summary = @import("index_summary.zig");
 const ordered_index = @import("ordered_index.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
@@ -29,7 +30,6 @@ const Probe = ordered_index.Probe;
 const Reference = index_guide_block.Reference;
 const RelPtr = version_module.RelPtr;
 const Session = @import("session.zig").Session;
-const Shm = sync.Shm;
 const Trail = index_guide.Trail;
 const blockAt = index_guide_block.blockAt;
 const block_count = index_guide_block.block_count;
@@ -134,6 +134,7 @@ fn split(guide: Guide, session: *Session, block: *Block, half: u32, count: u32) 
     // First: one that is too small only makes others look to the right.
     block.high_prefix.store(new.low_prefix, .release);
     const right: Link = .to(made.granule);
+    index_summary.clearLeft(block);
     const linked = block.link.cas(link, right.bits(), .acq_rel, .acquire) == null;
     if (linked) block.count.store(half, .release);
     return finishNew(guide, session, made, linked);
@@ -176,6 +177,7 @@ pub fn makeBlock(
     block.high_prefix.store(std.math.maxInt(u64), .monotonic);
     block.count.store(0, .monotonic);
     block.claim.store(0, .monotonic);
+    block.summary.store(0, .monotonic);
     const bytes: [*]u8 = @ptrCast(block);
     sync.copyIn(bytes + @sizeOf(Block), key.bytes.ptr, key.bytes.len);
     block.link.store(0, .release);
@@ -294,8 +296,9 @@ pub fn finishTakeOut(guide: Guide, slot: u32, entry: *Entry) RelPtr {
 fn unlink(guide: Guide, level: u8, block: *const Block) void {
     const probe: Probe = .entry(block.low(), 0, block.low_prefix);
     retry: while (true) {
-        var link = linkBefore(guide, level, &probe);
+        var left = leftOf(guide, level, &probe);
         while (true) {
+            const link = if (left) |at| &at.link else &guide.root.heads[level];
             const word = link.load(.acquire);
             const to: Link = .from(word);
             if (to.marked) continue :retry;
@@ -304,25 +307,26 @@ fn unlink(guide: Guide, level: u8, block: *const Block) void {
             const behind: Link = .from(next.link.load(.acquire));
             if (behind.marked) {
                 const after: Link = .to(behind.node);
+                if (left) |at| index_summary.clearLeft(at);
                 if (link.cas(word, after.bits(), .acq_rel, .acquire) != null) continue :retry;
                 if (next == block) return;
                 continue;
             }
             if (next.order(&probe) == .gt) return;
-            link = &next.link;
+            left = next;
         }
     }
 }
 
-/// A link of a level at the left of a key.
-fn linkBefore(guide: Guide, level: u8, probe: *const Probe) *Shm(u64) {
+/// A block of a level at the left of a key, or null for the start of the level.
+fn leftOf(guide: Guide, level: u8, probe: *const Probe) ?*Block {
     const granule = guide.blockOf(level, probe);
     if (granule != 0) {
         const block = blockAt(guide.region, granule);
         const is_marked = Link.from(block.link.load(.acquire)).marked;
-        if (!is_marked and block.order(probe) == .lt) return &block.link;
+        if (!is_marked and block.order(probe) == .lt) return block;
     }
-    return &guide.root.heads[level];
+    return null;
 }
 
 /// Takes a block out of an index that has no entries and is not kept by anybody. The session is

@@ -63,8 +63,28 @@ pub const Access = struct {
         }
         if (plan.high) |cell| {
             const end: Bound.End = .{ .is_low = false, .inclusive = plan.scan.high_inclusive };
+            const low_count = count;
             if (!access.high.decode(keys, cell, end, &count)) return false;
+            // What is null in the column that only the low bound has is above that, and not meant.
+            const low = &access.low;
+            if (plan.low != null and count < low_count and access.high.side == .after and
+                std.mem.startsWith(u8, low.slice(), access.high.slice()))
+            {
+                access.high.setBeforeNulls(low, keys, low_count);
+            }
         }
+        return true;
+    }
+
+    /// Sets the bounds of the next interval. False if there are no keys left.
+    pub fn begin(access: *Access, layout: *const index_key.Layout) error{BadArgument}!bool {
+        const cells = if (access.keys) |*cells| cells else return true;
+        const cell = cells.next() orelse return false;
+        var count: u8 = 0;
+        const low: Bound.End = .{ .is_low = true, .inclusive = true };
+        const high: Bound.End = .{ .is_low = false, .inclusive = true };
+        if (!access.low.decode(layout, cell, low, &count)) return error.BadArgument;
+        if (!access.high.decode(layout, cell, high, &count)) return error.BadArgument;
         return true;
     }
 };
@@ -94,7 +114,7 @@ pub const Scan = struct {
     ring: [batch_size]RelPtr = undefined,
     list: [batch_size]RelPtr = undefined,
 
-    const batch_size = if (sync.sim) 2 else 32;
+    pub const batch_size = if (sync.sim) 2 else 32;
     const Phase = enum {
         start,
         upwards,
@@ -170,30 +190,19 @@ pub const Scan = struct {
     }
 
     fn start(scan: *Scan) Error!void {
-        if (scan.access.keys) |*cells| {
-            const cell = cells.next() orelse {
-                scan.phase = .end;
-                return;
-            };
-            var count: u8 = 0;
-            const whole: Bound.End = .{ .is_low = true, .inclusive = true };
-            const low = &scan.access.low;
-            if (!low.decode(&scan.keys, cell, whole, &count)) return error.BadArgument;
-            scan.access.high.copy(low, .after);
+        if (!try scan.access.begin(&scan.keys)) {
+            scan.phase = .end;
+            return;
         }
         scan.at = 0;
         scan.phase = .downwards;
         if (scan.access.descending) return;
         scan.phase = .upwards;
         var trail: index_guide.Trail = .{};
-        scan.at = scan.index.seekTrail(&scan.probeOf(&scan.access.low), &trail);
+        scan.at = scan.index.seekTrail(&.at(&scan.keys, &scan.access.low), &trail);
         scan.ahead.block = trail.block;
         if (scan.at == 0) return scan.finishRange();
         scan.ahead.prefetch(scan.index.guide(), scan.at, batch_size);
-    }
-
-    fn probeOf(scan: *const Scan, bound: *const Bound) Probe {
-        return .bound(&scan.keys, bound.slice(), bound.side);
     }
 
     fn finishRange(scan: *Scan) void {
@@ -206,7 +215,7 @@ pub const Scan = struct {
     }
 
     fn fillUpwards(scan: *Scan) void {
-        const high = scan.probeOf(&scan.access.high);
+        const high: Probe = .at(&scan.keys, &scan.access.high);
         while (scan.batch_count < batch_size) {
             const node = ordered_index.nodeAt(scan.region, scan.at);
             if (high.order(node) != .lt) return scan.finishRange();
@@ -221,8 +230,8 @@ pub const Scan = struct {
     /// There are no links back. So this goes a little back by the upper levels, and collects what
     /// lies between; group by group, because equal columns stay in ascending order.
     fn fillDownwards(scan: *Scan) void {
-        const low = scan.probeOf(&scan.access.low);
-        const high = if (scan.at == 0) scan.probeOf(&scan.access.high) else blk: {
+        const low: Probe = .at(&scan.keys, &scan.access.low);
+        const high = if (scan.at == 0) Probe.at(&scan.keys, &scan.access.high) else blk: {
             const node = ordered_index.nodeAt(scan.region, scan.at);
             break :blk Probe.of(node);
         };
@@ -328,7 +337,11 @@ pub const Scan = struct {
         const state = ordered_index.State.from(node.state.load(.acquire));
         if (state.phase == .dead) return null;
         const at = reader.visible(scan.region, node.row, scan.view);
-        if (at == 0) return null;
+        return if (at == 0) null else scan.rowWithKeyOf(node, at);
+    }
+
+    /// The row in a version, if it has the key of an entry.
+    pub fn rowWithKeyOf(scan: *Scan, node: *const Node, at: RelPtr) error{Corrupt}!?RowRef {
         const row = try reader.rowAt(scan.region, scan.table, at);
         if (sync.mutated(.no_recheck)) return row;
         // The primary key is that of the row, in every version.

@@ -3,6 +3,7 @@
 const std = @import("std");
 const index_build = @import("index_build.zig");
 const index_guide_block = @import("index_guide_block.zig");
+const index_count = @import("index_count.zig");
 const index_key = @import("index_key.zig");
 const index_scan = @import("index_scan.zig");
 const ordered_index = @import("ordered_index.zig");
@@ -170,6 +171,95 @@ test "indexes: the model's rows in order, both ways, through churn" {
     for (model) |row| if (row) |it| try groups.put(it.n, {});
     const index = indexed.indexes.byNumber(0).?;
     try testing.expectEqual(groups.count(), index.distinct(&indexed.bench.region));
+}
+
+const CountCase = struct { low: ?i64, high: ?i64 };
+
+/// Counts by the index on n, in pieces if `examine_max` is small. Adds to `looked` how many entries
+/// it had to look at.
+fn countOf(indexed: *Indexed, case: CountCase, examine_max: u64, looked: *u64) !u64 {
+    var scan = indexed.scan(0, .{});
+    const access = &scan.access;
+    var columns: u8 = 0;
+    if (case.low) |low| {
+        const cell: [8]u8 = @bitCast(low);
+        const end: index_key.Bound.End = .{ .is_low = true, .inclusive = true };
+        try testing.expect(access.low.decode(&scan.keys, &cell, end, &columns));
+        access.high.setBeforeNulls(&access.low, &scan.keys, columns);
+    }
+    if (case.high) |high| {
+        const cell: [8]u8 = @bitCast(high);
+        const end: index_key.Bound.End = .{ .is_low = false, .inclusive = false };
+        try testing.expect(access.high.decode(&scan.keys, &cell, end, &columns));
+    }
+    var counter: index_count.Counter = undefined;
+    counter.prepare(&scan, indexed.session.slot_index);
+    var found: u64 = 0;
+    while (!counter.isDone()) found += try counter.run(std.math.maxInt(u64), examine_max);
+    looked.* += counter.looked;
+    return found;
+}
+
+fn expectCount(indexed: *Indexed, model: []const ?Model, case: CountCase, looked: *u64) !void {
+    var expected: u64 = 0;
+    for (model) |row| {
+        const it = row orelse continue;
+        const n = it.n orelse {
+            expected += @intFromBool(case.low == null and case.high == null);
+            continue;
+        };
+        if (case.low) |low| if (n < low) continue;
+        if (case.high) |high| if (n >= high) continue;
+        expected += 1;
+    }
+    indexed.session.pin();
+    defer indexed.session.unpin();
+    for ([_]u64{ std.math.maxInt(u64), 1 }) |examine_max| {
+        const found = try countOf(indexed, case, examine_max, looked);
+        try testing.expectEqual(expected, found);
+    }
+}
+
+test "Counter: the model's number of rows, whatever is summed up already" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, false);
+    defer indexed.deinit();
+    var model: [3000]?Model = @splat(null);
+    var prng: std.Random.DefaultPrng = .init(3);
+    const random = prng.random();
+    for (0..20_000) |step| {
+        const id = random.uintLessThan(u32, model.len);
+        // Some numbers fill several blocks, others none.
+        const spread: i64 = if (step % 3 == 0) 5 else 4000;
+        const n: ?i64 = if (step % 17 == 0) null else random.intRangeAtMost(i64, -spread, spread);
+        if (step % 4 == 0) {
+            _ = try indexed.put(.delete, id, null, null);
+            model[id] = null;
+        } else {
+            try testing.expectEqual(.done, try indexed.put(.upsert, id, n, "s"));
+            model[id] = .{ .n = n, .s = "s" };
+        }
+        if (step % 200 != 0) continue;
+        if (step % 400 == 0) indexed.bench.settle(indexed.session);
+        var looked: u64 = 0;
+        const low = random.intRangeAtMost(i64, -4100, 4100);
+        const high = low + random.intRangeAtMost(i64, 0, 3000);
+        try expectCount(&indexed, &model, .{ .low = null, .high = null }, &looked);
+        try expectCount(&indexed, &model, .{ .low = low, .high = high }, &looked);
+        try expectCount(&indexed, &model, .{ .low = low, .high = null }, &looked);
+        try expectCount(&indexed, &model, .{ .low = null, .high = high }, &looked);
+        try expectCount(&indexed, &model, .{ .low = 2, .high = 3 }, &looked);
+    }
+    // At rest everything but the ends is summed up.
+    indexed.bench.settle(indexed.session);
+    var looked: u64 = 0;
+    try expectCount(&indexed, &model, .{ .low = null, .high = null }, &looked);
+    looked = 0;
+    try expectCount(&indexed, &model, .{ .low = null, .high = null }, &looked);
+    try testing.expectEqual(0, looked);
+    try expectCount(&indexed, &model, .{ .low = -3000, .high = 3000 }, &looked);
+    try testing.expect(looked < 8 * index_guide_block.block_count);
+    try indexed.bench.expectSound(indexed.session);
 }
 
 /// Entries that a search for each entry of an index has to pass without help, at most.

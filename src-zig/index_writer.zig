@@ -1,17 +1,20 @@
 //! What a writer does for the secondary indexes of its row.
 //!
-//!     log entries, nodes -> head swap -> entries ensured | position | unique keys checked
+//!     log entries, nodes -> head swap -> entries ensured -> summaries cleared | position | unique
+//!         keys checked
 //!
 //! The log entries stand before the head swap, because from then on a remover may see the new
 //! version and leave an entry to us. The entries are ensured after it, because a remover that does
 //! not see the version must see that we want the entry. Nodes are written before it, so that
-//! nothing that can fail comes after it.
+//! nothing that can fail comes after it. Summaries of blocks that lose or get the row are cleared
+//! after all that and before the position (`index_summary.zig`).
 
 const std = @import("std");
 const sync = @import("sync");
 const gate = @import("gate.zig");
 const index_entry = @import("index_entry.zig");
 const index_key = @import("index_key.zig");
+const index_summary = @import("index_summary.zig");
 const limits = @import("limits.zig");
 const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
@@ -53,6 +56,8 @@ pub const Prepared = struct {
 /// filling a kilobyte each time would cost a quarter of the write.
 pub const Scratch = struct {
     entries: [count_max]*Entry = undefined,
+    /// Blocks of the guides at which the entries stand, or 0.
+    hints: [count_max]RelPtr = undefined,
     unique_tables: [limits.table_count_max]*const TableInfo = undefined,
 };
 
@@ -165,10 +170,31 @@ pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
     }
 }
 
-/// Makes sure that the entries of a version exist, which is in the row's chain.
-pub fn ensure(installer: *Installer, table: *const TableInfo, indexes: []const Index) void {
+/// Mistakes that the simulator has to catch: what belongs behind the head swap, before it.
+pub inline fn beforeHead(
+    installer: *Installer,
+    table: *const TableInfo,
+    indexes: []const Index,
+    below: RelPtr,
+) void {
+    if (sync.mutated(.index_first)) ensure(installer, table, indexes, below);
+    if (sync.mutated(.clear_before_head)) {
+        clearSummaries(installer, indexes, below, installer.prepared.?.block.granule);
+    }
+}
+
+/// Makes sure that the entries of a version exist, which is in the row's chain, and that no summary
+/// counts the row where it was, or leaves it out where it is. `below` is the version whose keys it
+/// loses, or 0.
+pub fn ensure(
+    installer: *Installer,
+    table: *const TableInfo,
+    indexes: []const Index,
+    below: RelPtr,
+) void {
     const prepared = &installer.indexes;
     const region = installer.session.region;
+    const scratch = &installer.session.index_scratch;
     var left = prepared.nodes;
     while (left != 0) : (left &= left - 1) {
         const i = @ctz(left);
@@ -177,11 +203,46 @@ pub fn ensure(installer: *Installer, table: *const TableInfo, indexes: []const I
             .root = indexes[i].root,
             .slot = installer.session.slot_index,
         };
-        entries.ensure(installer.session, installer.session.index_scratch.entries[i]);
+        scratch.hints[i] = entries.ensure(installer.session, scratch.entries[i]);
+    }
+    if (!sync.mutated(.clear_before_head)) {
+        clearSummaries(installer, indexes, below, installer.last);
     }
     noteUnique(installer, table, indexes);
     prepared.mask = 0;
     prepared.nodes = 0;
+}
+
+/// Clears what counts the keys that a version `new` has and `below` has not, and those that it has
+/// and `new` has not. Both may be 0, or a version that has no keys.
+pub fn clearSummaries(
+    installer: *Installer,
+    indexes: []const Index,
+    below: RelPtr,
+    new: RelPtr,
+) void {
+    const region = installer.session.region;
+    var key: index_key.Key = undefined;
+    sync.fence(); // the Dekker partner of `Publisher.begin`
+    var left = installer.indexes.mask;
+    while (left != 0) : (left &= left - 1) {
+        const i = @ctz(left);
+        const index = &indexes[i];
+        const root = index.rootOf(region);
+        if (root.summarized.load(.acquire) == 0) continue;
+        const ordered: ordered_index.OrderedIndex = .at(region, index.root);
+        const is_new = installer.indexes.nodes >> @intCast(i) & 1 != 0;
+        for ([_]RelPtr{ below, new }) |at| {
+            if (at == 0 or (at == below and sync.mutated(.no_clear_of_old_key))) continue;
+            const version = versionAt(region, at);
+            if (version.isTombstone() or !index.keys.allows(version.payloadSize())) continue;
+            key.encode(&index.keys, index_entry.rowOf(region, at));
+            const row = version.row.load(.monotonic);
+            const prefix = index.keys.prefixOf(key.slice());
+            const hint = if (at == new and is_new) installer.session.index_scratch.hints[i] else 0;
+            index_summary.clear(ordered.guide(), hint, &.entry(key.slice(), row, prefix));
+        }
+    }
 }
 
 fn noteUnique(installer: *Installer, table: *const TableInfo, indexes: []const Index) void {

@@ -18,6 +18,7 @@ const ring = @import("commit_ring.zig");
 const row_count = @import("row_count.zig");
 const index_entry = @import("index_entry.zig");
 const index_guide_block = @import("index_guide_block.zig");
+const index_summary = @import("index_summary.zig");
 const index_key = @import("index_key.zig");
 const ordered_index = @import("ordered_index.zig");
 const reader = @import("reader.zig");
@@ -290,12 +291,39 @@ const Check = struct {
                 number, table, needed, rows,
             });
         }
+        if (check.report.contradictions == 0) try check.summaries(ordered);
         const groups = ordered.countGroups();
         const counted = ordered.root.distinct.load(.acquire);
         if (ordered.root.recount.load(.acquire) == 0 and counted != groups) {
             try check.problem("index {d} of table {d} has {d} distinct keys but counts {d}", .{
                 number, table, groups, counted,
             });
+        }
+    }
+
+    /// Compares each sum that holds with the rows that its block covers.
+    fn summaries(check: *Check, ordered: ordered_index.OrderedIndex) error{OutOfMemory}!void {
+        var at = Link.from(ordered.root.heads[1].load(.acquire)).node;
+        var entry = ordered.following(0);
+        while (at != 0) {
+            const block = index_guide_block.blockAt(check.region, at);
+            const link: Link = .from(block.link.load(.acquire));
+            var rows: u32 = 0;
+            while (entry != 0) : (entry = ordered.following(entry)) {
+                const node = ordered_index.nodeAt(check.region, entry);
+                if (link.node != 0) {
+                    const next = index_guide_block.blockAt(check.region, link.node);
+                    if (index_summary.behind(next).order(node) != .lt) break;
+                }
+                if (check.kindAt(node.row) == null) return;
+                rows += @intFromBool(check.isOfLatest(ordered.root, node));
+            }
+            if (index_summary.sumOf(block, link)) |sum| if (sum != rows) {
+                try check.problem("block {d} of an index covers {d} rows but counts {d}", .{
+                    at, rows, sum,
+                });
+            };
+            at = link.node;
         }
     }
 

@@ -103,7 +103,8 @@ pub const Root = extern struct {
     /// Number of the index within its table.
     index: u8,
     flags: u8,
-    reserved: u8,
+    /// 1 once some block of the guide had a summary (`index_summary.zig`).
+    summarized: Shm(u8),
     keys: index_key.Layout,
     /// Snapshots before this position do not find all their rows here. In phase dropping: once the
     /// horizon is here, nobody uses the index any more.
@@ -192,6 +193,21 @@ pub const Probe = struct {
             .side = side,
             .decided = prefix.decided,
         };
+    }
+
+    /// The place of a bound.
+    pub fn at(keys: *const index_key.Layout, place: *const index_key.Bound) Probe {
+        return .bound(keys, place.slice(), place.side);
+    }
+
+    /// Whether it is a place before all entries.
+    pub fn isStart(probe: *const Probe) bool {
+        return probe.bytes.len == 0 and probe.side == .before;
+    }
+
+    /// Whether it is a place behind all entries.
+    pub fn isEnd(probe: *const Probe) bool {
+        return probe.bytes.len == 0 and probe.side == .after;
     }
 
     /// Where `node` stands to the probe.

@@ -106,7 +106,9 @@ pub const ClauseFlags = packed struct(u16) {
     null_satisfies: bool = false,
     /// For `match` and `not_match`.
     ignore_case: bool = false,
-    reserved: u14 = 0,
+    /// The keys or bounds of the index let exactly the rows through that satisfy the clause.
+    answered: bool = false,
+    reserved: u13 = 0,
 };
 
 /// One condition on one column. Bool operands are the integers 0 and 1.

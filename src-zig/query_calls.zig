@@ -7,6 +7,7 @@
 const std = @import("std");
 const connection_module = @import("connection.zig");
 const executor = @import("executor.zig");
+const index_count = @import("index_count.zig");
 const index_scan = @import("index_scan.zig");
 const pk_map = @import("pk_map.zig");
 const open_transaction = @import("open_transaction.zig");
@@ -61,6 +62,7 @@ const Source = union(enum) {
     keys: KeySource,
     scan: reader.Scan,
     index: *index_scan.Scan,
+    counter: *index_count.Counter,
     transaction_scan: open_transaction.TransactionScan,
 };
 
@@ -74,13 +76,15 @@ pub const Query = struct {
     source: Source,
     /// What `source` refers to, if rows come by an index.
     scan: index_scan.Scan,
+    /// The same, if they are only counted.
+    counter: index_count.Counter,
 
     /// Whether every row of the table is looked at.
     pub fn scansAll(query: *const Query) bool {
         return switch (query.source) {
             .scan => true,
             .transaction_scan => |*scan| scan.rows == .all,
-            .none, .keys, .index => false,
+            .none, .keys, .index, .counter => false,
         };
     }
 };
@@ -308,16 +312,22 @@ fn indexScan(
         connection.detail.set("a bound is not a key of the index", .{});
         return error.BadArgument;
     }
-    if (inner) |open_one| if (open_one.buffer.hasTable(table)) {
-        // What it has written itself comes last, wherever it belongs.
-        return .{ .transaction_scan = open_one.scan(table, scan) };
-    };
+    const has_own_rows = if (inner) |open_one| open_one.buffer.hasTable(table) else false;
+    // What it has written itself comes last, wherever it belongs.
+    if (has_own_rows) return .{ .transaction_scan = inner.?.scan(table, scan) };
+    const decides = index.keys.may_cut == 0;
+    if (decides) query.cursor.trustIndex();
     // Nothing is left to sort.
-    if (plan.scan.ordered and index.keys.may_cut == 0) plan.sorts = &.{};
+    if (decides and plan.scan.ordered) plan.sorts = &.{};
     if (inner) |open_one| if (open_one.hold != null) {
         // The same rows in the same order; and whoever waits sees that it goes on.
         return .{ .transaction_scan = open_one.scan(table, scan) };
     };
+    if (decides and plan.flags.count_only and query.cursor.filter.predicates.len == 0) {
+        const session = if (inner) |open_one| open_one.session else query.session.?;
+        query.counter.prepare(scan, session.slot_index);
+        return .{ .counter = &query.counter };
+    }
     return .{ .index = scan };
 }
 
@@ -382,10 +392,11 @@ fn fillOutput(connection: *Connection, query: *Query) Error!bool {
     };
     const output = if (yields) connection.output[0..yielding_bytes] else connection.output;
     var none: NoRows = .{};
-    const batch = try switch (query.source) {
-        .none => cursor.fill(&none, output, options),
-        .index => |source| cursor.fill(source, output, options),
-        inline else => |*source| cursor.fill(source, output, options),
+    const batch: executor.Batch = switch (query.source) {
+        .none => try cursor.fill(&none, output, options),
+        .index => |source| try cursor.fill(source, output, options),
+        .counter => |source| .{ .done = try cursor.countBy(source, options.examine_max) },
+        inline else => |*source| try cursor.fill(source, output, options),
     };
     const control = connection.control;
     control.result_rows = batch.rows;

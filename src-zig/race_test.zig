@@ -14,6 +14,8 @@ const reader = @import("reader.zig");
 const ring = @import("commit_ring.zig");
 const row_module = @import("row.zig");
 const table_indexes = @import("table_indexes.zig");
+const index_count = @import("index_count.zig");
+const index_key = @import("index_key.zig");
 const index_scan = @import("index_scan.zig");
 const transaction = @import("transaction.zig");
 const vacuum = @import("vacuum.zig");
@@ -24,6 +26,8 @@ const Session = @import("session.zig").Session;
 const testing = std.testing;
 
 const keys = 8;
+/// Rows that are written less often, so that the index has blocks that rest for a while.
+const quiet_keys = 1500;
 const rounds = if (builtin.sanitize_thread) 2000 else 2000;
 
 /// What the threads share.
@@ -32,6 +36,7 @@ const Race = struct {
     indexes: table_indexes.TableIndexes,
     stopping: sync.Shm(u32) = .init(0),
     torn: sync.Shm(u32) = .init(0),
+    miscounted: sync.Shm(u32) = .init(0),
 
     fn init(race: *Race) !void {
         race.* = .{ .bench = undefined, .indexes = undefined };
@@ -52,6 +57,20 @@ const Race = struct {
         const has_text = row.null_mask >> 2 & 1 == 0;
         if (has_text != (@mod(number, 3) == 0)) _ = race.torn.fetchAdd(1, .monotonic);
     }
+
+    fn count(
+        race: *Race,
+        session: *Session,
+        index: *const table_indexes.Index,
+        view: reader.View,
+        access: index_scan.Access,
+    ) !u64 {
+        const table = &race.bench.table;
+        var scan: index_scan.Scan = .init(&race.bench.region, table, index, view, access);
+        var counter: index_count.Counter = undefined;
+        counter.prepare(&scan, session.slot_index);
+        return counter.run(std.math.maxInt(u64), std.math.maxInt(u64));
+    }
 };
 
 fn write(race: *Race, seed: u64) !void {
@@ -60,8 +79,9 @@ fn write(race: *Race, seed: u64) !void {
     var random: std.Random.SplitMix64 = .init(seed);
     for (0..rounds) |_| {
         const draw = random.next();
-        const key: i64 = @intCast(draw % keys);
-        const number: i64 = @intCast(draw >> 8 & 0xff);
+        const is_quiet = draw >> 40 & 3 == 0;
+        const key: i64 = @intCast(if (is_quiet) keys + draw % quiet_keys else draw % keys);
+        const number: i64 = @intCast(draw >> 8 & 0x3ff);
         const operation: transaction.Operation = switch (draw >> 32 & 7) {
             0 => .delete,
             1 => .insert,
@@ -127,9 +147,26 @@ fn read(race: *Race) !void {
         var rows: reader.Scan = .init(region, &race.bench.table, view);
         while (try rows.next()) |row| race.look(row);
         const index = &race.indexes.current()[0];
-        var found: index_scan.Scan = .init(region, &race.bench.table, index, view, .{});
-        while (try found.next()) |row| race.look(row);
+        const low: i64 = @intCast(round * 7 % 1024);
+        for ([_]index_scan.Access{ .{}, try accessFrom(index, low) }) |access| {
+            var found: index_scan.Scan = .init(region, &race.bench.table, index, view, access);
+            var rows_found: u64 = 0;
+            while (try found.next()) |row| : (rows_found += 1) race.look(row);
+            const counted = try race.count(session, index, view, access);
+            if (counted != rows_found) _ = race.miscounted.fetchAdd(1, .monotonic);
+        }
     }
+}
+
+/// The entries from a number on.
+fn accessFrom(index: *const table_indexes.Index, number: i64) !index_scan.Access {
+    const end: index_key.Bound.End = .{ .is_low = true, .inclusive = true };
+    var columns: u8 = 0;
+    const cell: [8]u8 = @bitCast(number);
+    var access: index_scan.Access = .{};
+    if (!access.low.decode(&index.keys, &cell, end, &columns)) return error.BadArgument;
+    access.high.setBeforeNulls(&access.low, &index.keys, columns);
+    return access;
 }
 
 fn maintain(race: *Race) !void {
@@ -164,8 +201,9 @@ test "threads: writers, transactions, readers and vacuum on the same rows of an 
     finite[0] = try .spawn(.{}, Worker.run, .{ &race, &failed, write, .{1} });
     finite[1] = try .spawn(.{}, Worker.run, .{ &race, &failed, write, .{2} });
     finite[2] = try .spawn(.{}, Worker.run, .{ &race, &failed, transact, .{} });
-    var endless: [2]std.Thread = undefined;
+    var endless: [3]std.Thread = undefined;
     endless[0] = try .spawn(.{}, Worker.run, .{ &race, &failed, read, .{} });
+    endless[2] = try .spawn(.{}, Worker.run, .{ &race, &failed, read, .{} });
     endless[1] = try .spawn(.{}, Worker.run, .{ &race, &failed, maintain, .{} });
     for (finite) |thread| thread.join();
     race.stopping.store(1, .release);
@@ -173,6 +211,7 @@ test "threads: writers, transactions, readers and vacuum on the same rows of an 
 
     try testing.expectEqual(0, failed.load(.acquire));
     try testing.expectEqual(0, race.torn.load(.acquire));
+    try testing.expectEqual(0, race.miscounted.load(.acquire));
     const session = try race.bench.session();
     defer session.close();
     for (0..4) |_| {

@@ -93,6 +93,7 @@ fn drainTo(query: *Query, sink: anytype) Error!void {
     return switch (query.source) {
         .none => query.cursor.drain(&none, sink),
         .index => |source| query.cursor.drain(source, sink),
+        .counter => unreachable, // It is for plans that count, which have no rows.
         inline else => |*source| query.cursor.drain(source, sink),
     };
 }
@@ -219,6 +220,7 @@ pub fn measure(connection: *Connection, transaction_number: u32, size: u32) Erro
     const written = try switch (query.source) {
         .none => analyze.measure(cursor, &none, output, base),
         .index => |source| analyze.measure(cursor, source, output, base),
+        .counter => |source| analyze.measureCount(cursor, source, output),
         inline else => |*source| analyze.measure(cursor, source, output, base),
     };
     const report: *analyze.Report = @ptrCast(output.ptr);

@@ -169,6 +169,7 @@ pub fn add(
     root.distinct.store(0, .monotonic);
     root.recount.store(0, .monotonic);
     root.ready_at.store(0, .monotonic);
+    root.summarized.store(0, .monotonic);
     root.table = table;
     root.index = count;
     root.flags = if (declaration.unique) Root.flag_unique else 0;

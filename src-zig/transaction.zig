@@ -180,11 +180,9 @@ pub const Installer = struct {
         });
         pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
         index_writer.aim(installer, 0, node.block.granule);
-        if (sync.mutated(.index_first)) {
-            index_writer.ensure(installer, write.table, indexes);
-        }
+        index_writer.beforeHead(installer, write.table, indexes, 0);
         if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
-        installer.installed(write, indexes);
+        installer.installed(write, indexes, 0);
         installer.prepared_node = null;
         return .done;
     }
@@ -249,12 +247,11 @@ pub const Installer = struct {
         sync.step();
         const new = Head.to(prepared.block.granule, prepared.block.generation).bits();
         const anchor = nodeAt(region, node);
-        if (sync.mutated(.index_first)) {
-            index_writer.ensure(installer, write.table, indexes);
-        }
+        const loses = if (lives) base else 0;
+        index_writer.beforeHead(installer, write.table, indexes, loses);
         if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
         pk_map.suggest(region, write.key.hash, prepared.block.granule);
-        installer.installed(write, indexes);
+        installer.installed(write, indexes, loses);
         return .done;
     }
 
@@ -414,14 +411,20 @@ pub const Installer = struct {
         if (sync.mutated(.payload_before_txref)) version.xmin.store(reference, .release);
     }
 
-    fn installed(installer: *Installer, write: *const Write, indexes: []const Index) void {
+    /// `below` is the version whose keys the new one loses, or 0.
+    fn installed(
+        installer: *Installer,
+        write: *const Write,
+        indexes: []const Index,
+        below: RelPtr,
+    ) void {
         const table: u8 = @intCast(write.table.id);
         if (installer.last != 0 and installer.table != table) installer.multi = true;
         installer.table = table;
         installer.last = installer.prepared.?.block.granule;
         installer.prepared = null;
         if (installer.indexes.mask != 0) {
-            index_writer.ensure(installer, write.table, indexes);
+            index_writer.ensure(installer, write.table, indexes, below);
         }
     }
 

@@ -53,7 +53,8 @@ test("explain({ analyze: true }) counts what each step got and gave", () => {
   assert.deepEqual(countsOf(sorted.actual), {
     route: "IndexRangeScan",
     rowsVisited: 2000,
-    filters: [["= typ B738", false, 2000, 400], [">= altitude 90", true, 400, 400]],
+    // The bounds of the index decide the other clause.
+    filters: [["= typ B738", false, 2000, 400]],
     rowsSorted: 400,
     rowsKept: 9,
     rowsReturned: 7,

@@ -135,6 +135,8 @@ for (const dialect of ["default", "speedtables"] as const) {
         const expected = plain.search(search, { dialect }).all();
         const found = indexed.search(search, { dialect }).all();
         assert.deepEqual(found, expected, search);
+        const counts = `${search} -countOnly 1`;
+        assert.equal(indexed.search(counts, { dialect }).count, expected.length, counts);
         routes.add(indexed.search(search, { dialect }).explain().route);
       }
     }

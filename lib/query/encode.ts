@@ -3,8 +3,9 @@
  *
  * What an executor has to know, beyond the layout there:
  *
- * - Every clause is tested on the visible version of a row, those that the route answers included:
- *   an index entry may belong to another version. Clauses stand in the order of the query.
+ * - Every clause is tested on the visible version of a row, but for those that are marked as
+ *   answered (4): the keys or bounds of the index have exactly the values that satisfy them. They
+ *   are tested where the rows do not come by the index. Clauses stand in the order of the query.
  * - A null satisfies a clause only if its flag says so (and `null`). The flags of clauses and sort
  *   fields carry all that the dialects disagree about; the header's speedtables flag tells nothing
  *   more. Speedtables gives: nulls satisfy `>`, `>=` and `!=`, but not `in`, `range` or any glob;
@@ -47,9 +48,15 @@ import {
   writeOperand,
   writePrimaryKey,
 } from "./encode_values.ts";
-import { compareValues, findContradiction, type Interval, mergeBounds } from "./interval.ts";
-import type { Plan, Route } from "./plan.ts";
-import { keyCountMax } from "./planner.ts";
+import {
+  compareValues,
+  findContradiction,
+  type Interval,
+  isExact,
+  mergeBounds,
+} from "./interval.ts";
+import { driverClauses, type Plan, type Route } from "./plan.ts";
+import { keyCountMax, literalValues } from "./planner.ts";
 import { type ColumnKind, columnOf } from "./table_meta.ts";
 
 /** Bits of the plan's flags byte that a run may add. */
@@ -82,6 +89,7 @@ const Header = {
 
 /** Offsets in a clause. */
 const ClauseField = {
+  flags: 2,
   count: 4,
   poolAt: 8,
   poolSize: 12,
@@ -116,6 +124,8 @@ const operatorCodes: Readonly<Record<Operator, number>> = {
   true: 13,
   false: 14,
 };
+
+const ClauseFlag = { nullSatisfies: 1, ignoreCase: 2, answered: 4 } as const;
 
 const ScanFlag = {
   descending: 1,
@@ -282,6 +292,10 @@ export class PlanEncoder {
     cursor.u32((descending ? ScanFlag.descending : 0) | (isOrdered ? ScanFlag.ordered : 0));
     cursor.skip(4);
     for (const clause of clauses) writeClause(cursor, clause);
+    for (const number of this.#answered()) {
+      const at = headerSize + number * clauseSize + ClauseField.flags;
+      cursor.patchByte(at, clauseFlags(clauses[number]) | ClauseFlag.answered);
+    }
     for (const key of sort) writeSort(cursor, key);
     cursor.align(8);
     for (const number of clauses.keys()) {
@@ -289,6 +303,16 @@ export class PlanEncoder {
     }
     if (!this.#openDriver) this.#writeDriver(cursor);
     cursor.align(8);
+  }
+
+  /** Numbers of the clauses that the keys or bounds of the index answer. */
+  #answered(): number[] {
+    const { query, route } = this.#plan;
+    if (route !== "IndexExactMatch" && route !== "IndexRangeScan") return [];
+    return driverClauses(this.#plan).filter((number) => {
+      const clause = query.clauses[number];
+      return clause !== undefined && isExact(clause, literalValues([clause])[0] ?? []);
+    });
   }
 
   /** Writes the operands of a clause: numbers into its record, text and lists behind everything. */
@@ -435,10 +459,16 @@ function projection(fields: readonly number[] | null): [number, number] {
 }
 
 function writeClause(cursor: Cursor, clause: Clause): void {
-  const nullFlag = clause.nullSatisfies && clause.operator !== "null" ? 1 : 0;
   cursor.u16(operatorCodes[clause.operator] | (clause.column << 8));
-  cursor.u16(nullFlag | (clause.ignoreCase ? 2 : 0));
+  cursor.u16(clauseFlags(clause));
   cursor.skip(clauseSize - 4);
+}
+
+function clauseFlags(clause: Clause | undefined): number {
+  if (clause === undefined) return 0;
+  const { nullSatisfies, operator, ignoreCase } = clause;
+  return (nullSatisfies && operator !== "null" ? ClauseFlag.nullSatisfies : 0) |
+    (ignoreCase ? ClauseFlag.ignoreCase : 0);
 }
 
 function writeSort(cursor: Cursor, key: SortKey): void {

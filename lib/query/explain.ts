@@ -54,7 +54,7 @@ export interface Estimate {
 export interface ExplainedFilter {
   /** The clause. */
   readonly clause: string;
-  /** Whether the route answers it; it is tested on the visible state of the row all the same. */
+  /** Whether the route narrows the rows by it; it is tested if that does not decide it. */
   readonly driver: boolean;
   /** Rows that it was tested on. */
   readonly tested: number;
@@ -68,11 +68,17 @@ export interface ExplainedFilter {
 export interface Actual {
   /** How the rows were reached in fact: by all of them, where an index could not serve. */
   readonly route: Route;
-  /** Rows that the route gave. */
+  /**
+   * Rows that the route gave; for a count of an index, those that had to be looked at because no
+   * summary had counted them.
+   */
   readonly rowsVisited: number;
   /** Milliseconds that the route took. */
   readonly routeTimeMs: number;
-  /** The tests in the order of the query; one that every row passes is not made. */
+  /**
+   * The tests in the order of the query. One that every row passes, or that the index decides, is
+   * not made.
+   */
   readonly filters: readonly ExplainedFilter[];
   /** Rows that were sorted; 0 if nothing was. */
   readonly rowsSorted: number;

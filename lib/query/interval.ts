@@ -57,6 +57,21 @@ export function isBound(clause: Clause): boolean {
 }
 
 /**
+ * Whether the interval of the clause has exactly the values that satisfy it, so that they need not
+ * be tested.
+ *
+ * @param clause A clause that bounds its column.
+ * @param values Its operands.
+ */
+export function isExact(clause: Clause, values: readonly Value[]): boolean {
+  if (clause.operator !== "match") return true;
+  const [pattern] = values;
+  if (clause.ignoreCase || typeof pattern !== "string") return false;
+  const { exact, open, prefix } = globPrefix(pattern);
+  return exact || (open && prefix !== "");
+}
+
+/**
  * Returns the values that satisfy all bounding clauses in `clauses`; clauses that bound nothing
  * count for nothing.
  *

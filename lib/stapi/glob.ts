@@ -13,6 +13,8 @@ export interface GlobPrefix {
   readonly exact: boolean;
   /** Whether nothing can match: the pattern ends within a backslash sequence. */
   readonly never: boolean;
+  /** Whether everything that begins with the prefix matches: nothing but `*` follows. */
+  readonly open: boolean;
 }
 
 /**
@@ -25,9 +27,10 @@ export interface GlobPrefix {
  * import assert from "node:assert/strict";
  * import { globPrefix } from "./glob.ts";
  *
- * assert.deepEqual(globPrefix("B7*"), { prefix: "B7", exact: false, never: false });
- * assert.deepEqual(globPrefix("B738"), { prefix: "B738", exact: true, never: false });
- * assert.deepEqual(globPrefix("\\*x?"), { prefix: "*x", exact: false, never: false });
+ * const rest = { exact: false, never: false, open: false };
+ * assert.deepEqual(globPrefix("B7*"), { ...rest, prefix: "B7", open: true });
+ * assert.deepEqual(globPrefix("B738"), { ...rest, prefix: "B738", exact: true });
+ * assert.deepEqual(globPrefix("\\*x?"), { ...rest, prefix: "*x" });
  * ```
  */
 export function globPrefix(pattern: string): GlobPrefix {
@@ -35,17 +38,17 @@ export function globPrefix(pattern: string): GlobPrefix {
   for (let at = 0; at < pattern.length; at += 1) {
     const character = pattern.charAt(at);
     if (character === "*" || character === "?" || character === "[") {
-      return { prefix, exact: false, never: false };
+      return { prefix, exact: false, never: false, open: /^\*+$/.test(pattern.slice(at)) };
     }
     if (character === "\\") {
       at += 1;
-      if (at === pattern.length) return { prefix, exact: false, never: true };
+      if (at === pattern.length) return { prefix, exact: false, never: true, open: false };
       prefix += pattern.charAt(at);
     } else {
       prefix += character;
     }
   }
-  return { prefix, exact: true, never: false };
+  return { prefix, exact: true, never: false, open: false };
 }
 
 /**

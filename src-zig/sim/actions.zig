@@ -240,6 +240,47 @@ fn scanIndex(
     }
 }
 
+/// Counts the rows from `low` to `high` by the index.
+pub fn count(low: ?i64, high: ?i64) void {
+    const noted = history.begin(.count, 0, 0);
+    noted.seen[0] = low;
+    noted.seen[1] = high;
+    const session = fixture.current();
+    session.pin();
+    noted.value = countRows(session, low, high);
+    session.unpin();
+    history.end(noted);
+}
+
+pub fn countRows(session: *Session, low: ?i64, high: ?i64) i64 {
+    const region = &fixture.region;
+    const view: reader.View = .{ .snapshot = reader.snapshotNow(region) };
+    const table = fixture.tableHere();
+    const index = &engine.table_indexes.of(table)[0];
+    var rows: engine.index_scan.Scan = .init(region, table, index, view, .{});
+    if (low) |number| setBound(&rows.access.low, index, number, true);
+    if (high) |number| setBound(&rows.access.high, index, number, false);
+    var counter: engine.index_count.Counter = undefined;
+    counter.prepare(&rows, session.slot_index);
+    const most = std.math.maxInt(u64);
+    const found = counter.run(most, most) catch |err| {
+        scheduler.fail("a count fails with {t}", .{err});
+    };
+    return @intCast(found);
+}
+
+fn setBound(
+    bound: *engine.index_key.Bound,
+    index: *const engine.table_indexes.Index,
+    number: i64,
+    is_low: bool,
+) void {
+    var columns: u8 = 0;
+    const cell: [8]u8 = @bitCast(number);
+    const end: engine.index_key.Bound.End = .{ .is_low = is_low, .inclusive = true };
+    if (!bound.decode(&index.keys, &cell, end, &columns)) scheduler.fail("a bound is no key", .{});
+}
+
 /// Drains the ring, moves the horizon, and frees what the fiber's own log names.
 pub fn maintain() void {
     const session = fixture.current();

@@ -32,6 +32,7 @@ pub fn check() void {
     checkChains();
     checkTurns();
     checkIndexes(final);
+    checkSummaries();
     checkBlocks();
     history.check(final);
     var rows: u64 = 0;
@@ -208,6 +209,22 @@ fn checkLevel(root: *const ordered_index.Root, level: usize) void {
         }
         before = block;
         link = .from(block.link.raw);
+    }
+}
+
+/// After `settle`: each sum that holds is the number of entries that its block covers.
+fn checkSummaries() void {
+    const first = fixture.region.control.catalogue.indexes[0].raw;
+    if (first == 0) return;
+    const ordered: OrderedIndex = .at(&fixture.region, first);
+    var at = version_module.Link.from(ordered.root.heads[1].raw).node;
+    while (at != 0) {
+        const block = index_guide.blockAt(&fixture.region, at);
+        const link: version_module.Link = .from(block.link.raw);
+        at = link.node;
+        const sum = engine.index_summary.sumOf(block, link) orelse continue;
+        const entries = engine.index_summary.countCovered(ordered, block, link);
+        if (sum != entries) scheduler.fail("{d} entries are summed up as {d}", .{ entries, sum });
     }
 }
 

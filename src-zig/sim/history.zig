@@ -27,6 +27,7 @@ pub const Kind = enum {
     add,
     get,
     snapshot,
+    count,
     transfer,
     fill,
     decide,
@@ -44,7 +45,7 @@ pub const Operation = struct {
     key: u8,
     value: i64 = 0,
     answer: Answer = .done,
-    /// Of a get the value of `key`, of a snapshot the values of all keys.
+    /// Of a get the value of `key`, of a snapshot the values of all keys, of a count its ends.
     seen: State = @splat(null),
     /// Of a decision: bit i set if row i was read.
     reads: u8 = 0,
@@ -59,11 +60,24 @@ pub const Operation = struct {
     fn touches(operation: *const Operation, key: u8) bool {
         return switch (operation.kind) {
             .snapshot => true,
+            .count => false,
             .transfer => key < 2,
             .fill => key < filled_rows,
             .decide => operation.key == key or operation.reads >> @intCast(key) & 1 != 0,
             else => operation.key == key,
         };
+    }
+
+    /// What a count has to be.
+    fn countIn(operation: *const Operation, state: State) i64 {
+        var rows: i64 = 0;
+        for (state) |value| {
+            const number = value orelse continue;
+            if (operation.seen[0]) |low| if (number < low) continue;
+            if (operation.seen[1]) |high| if (number > high) continue;
+            rows += 1;
+        }
+        return rows;
     }
 };
 
@@ -185,7 +199,7 @@ const Search = struct {
             .update, .add => if (here == null) .not_found else refusal(operation, state),
             .delete => if (here == null) .not_found else .done,
             .upsert => refusal(operation, state),
-            .get, .snapshot, .transfer, .fill => .done,
+            .get, .snapshot, .count, .transfer, .fill => .done,
             // A transaction may be given up at any time; then it has done nothing.
             .decide => if (pending) .done else operation.answer,
         };
@@ -212,6 +226,7 @@ const Search = struct {
                 next[operation.key] = sum;
             },
             .get => if (!pending and operation.seen[operation.key] != here) return null,
+            .count => if (!pending and operation.value != operation.countIn(state)) return null,
             .snapshot => if (!pending and !search.agree(operation.seen, state)) return null,
         }
         return next;
@@ -242,6 +257,11 @@ fn writeAll(writer: *std.Io.Writer, final: State) std.Io.Writer.Error!void {
             .insert, .upsert, .update, .add, .transfer, .fill, .decide => {
                 try writer.print(",{d}", .{it.value});
             },
+            .count => try writer.print(",{d} of {?d}..{?d}", .{
+                it.value,
+                it.seen[0],
+                it.seen[1],
+            }),
             .delete, .get, .snapshot => {},
         }
         if (it.returned == Operation.never) {

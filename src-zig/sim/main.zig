@@ -40,6 +40,7 @@ const kernels = @import("kernels/stack.zig").kernels ++
     @import("kernels/maintenance.zig").kernels ++
     @import("kernels/log.zig").kernels ++
     @import("kernels/guide.zig").kernels ++
+    @import("kernels/summary.zig").kernels ++
     @import("kernels/death.zig").kernels;
 
 pub const panic = std.debug.FullPanic(scheduler.onPanic);

@@ -41,4 +41,8 @@ pub const Mutation = enum {
     no_unique_check,
     keys_of_another_base,
     drained_without_epoch,
+    untagged_candidate,
+    link_before_clear,
+    no_clear_of_old_key,
+    clear_before_head,
 };

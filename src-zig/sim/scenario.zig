@@ -37,6 +37,8 @@ pub const Step = union(enum) {
     heap_scan,
     /// Like `scan`, by the index, upwards or downwards.
     index_scan: bool,
+    /// Counts the rows from a number to another by the index; null for no end.
+    count: [2]?i64,
     /// A round of draining, horizon and vacuum.
     maintain,
     /// A whole round of a maintenance thread.
@@ -174,6 +176,7 @@ fn perform(step: Step) void {
         .look_by_views => decisions.lookByViews(),
         .scan => actions.scan(),
         .heap_scan => actions.heapScan(),
+        .count => |ends| actions.count(ends[0], ends[1]),
         .index_scan => |descending| actions.indexScan(descending),
         .maintain => actions.maintain(),
         .round => actions.round(),
