@@ -11,6 +11,9 @@ import process from "node:process";
 import { run } from "./command.mjs";
 import { findZig, ToolError } from "./toolchain.mjs";
 
+/** How many disks that a power cut may leave are looked at when all fuzzers run. */
+const imagesMin = 2000;
+
 /**
  * Fuzzers are deterministic programs: what differs between machines is only how far they get.
  *
@@ -22,7 +25,7 @@ function fuzz(args, quiet) {
   return run(
     zig.path,
     ["build", "fuzz", "-Doptimize=ReleaseSafe", "--", ...args],
-    { env: zig.env, capture: quiet, quiet },
+    { env: zig.env, capture: true, quiet },
   );
 }
 
@@ -36,14 +39,21 @@ async function fuzzAll() {
   }
   let passed = 0;
   let failed = 0;
+  let images = 0;
   for (const name of listed.output.trim().split(/\s+/)) {
     const outcome = await fuzz([name], false);
+    images += Number(/^(\d+) power cuts$/m.exec(outcome.output)?.[1] ?? 0);
     if (outcome.code === 0) {
       passed += 1;
     } else {
       failed += 1;
       console.error(`${name} ${outcome.reason}`);
     }
+  }
+  console.log(`${images} disks that a power cut may leave`);
+  if (images < imagesMin) {
+    failed += 1;
+    console.error(`${imagesMin} are wanted: give more rounds to the fuzzers that make them`);
   }
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;

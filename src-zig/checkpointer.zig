@@ -5,9 +5,9 @@
 //! ago it saw the number of checkpoints change.
 //!
 //! A checkpoint is due when the interval of the settings is over, or the log has grown by
-//! `log_growth_max` since, and something was logged behind the last one. One that failed is tried
-//! again after `retry_ns`. It writes no faster than `rate_max`, so that it does not take the disk
-//! from the log.
+//! `log_growth_max` since, and something was logged behind the last one; and when the disk is full,
+//! because a checkpoint lets old segments go. One that failed is tried again after `retry_ns`. It
+//! writes no faster than `rate_max`, so that it does not take the disk from the log.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -81,6 +81,8 @@ pub const Checkpointer = struct {
         }
         if (now_ns < self.pause_until_ns or !self.leads(region)) return false;
         if (log.logged.load(.acquire) <= log.checkpoint_newest.load(.acquire)) return false;
+        const state = region.control.shared.log_state.load(.monotonic);
+        if (state == @intFromEnum(region_module.LogState.no_space)) return true;
         if (log.bytes.load(.monotonic) -% self.bytes > log_growth_max) return true;
         const secs: u64 = log.checkpoint_interval_secs.load(.monotonic);
         return secs != 0 and now_ns - self.since_ns >= secs * std.time.ns_per_s;
@@ -91,3 +93,45 @@ pub const Checkpointer = struct {
         return word.process == self.store.participant.index + 1;
     }
 };
+
+const testing = std.testing;
+
+test "Checkpointer.isDue: by time, by bytes, when the disk is full, and never for nothing" {
+    var bench: @import("core_test.zig").Bench = undefined;
+    try bench.init(4 << 20);
+    defer bench.deinit();
+    var store: Store = undefined;
+    store.file.region = bench.region;
+    store.participant.index = 3;
+    const control = bench.region.control;
+    const log = &control.log;
+    const leader: log_leader.Word = .{ .generation = 1, .process = 4, .epoch = 1 };
+    log.leader.raw = leader.bits();
+    log.checkpoint_interval_secs.raw = 10;
+    const second = std.time.ns_per_s;
+    var checkpointer: Checkpointer = .{ .store = &store, .since_ns = 100 * second };
+    // Nothing was logged.
+    try testing.expect(!checkpointer.isDue(1000 * second));
+    log.logged.raw = 5;
+    try testing.expect(!checkpointer.isDue(109 * second));
+    try testing.expect(checkpointer.isDue(110 * second));
+    // Another process has written one.
+    log.checkpoints.raw = 1;
+    log.checkpoint_newest.raw = 5;
+    log.logged.raw = 6;
+    try testing.expect(!checkpointer.isDue(110 * second));
+    try testing.expect(!checkpointer.isDue(119 * second));
+    try testing.expect(checkpointer.isDue(120 * second));
+    log.checkpoint_interval_secs.raw = 0;
+    try testing.expect(!checkpointer.isDue(9999 * second));
+    log.bytes.raw = log_growth_max + 1;
+    try testing.expect(checkpointer.isDue(120 * second));
+    log.bytes.raw = 0;
+    control.shared.log_state.raw = @intFromEnum(region_module.LogState.no_space);
+    try testing.expect(checkpointer.isDue(120 * second));
+    checkpointer.pause_until_ns = 130 * second;
+    try testing.expect(!checkpointer.isDue(129 * second));
+    try testing.expect(checkpointer.isDue(130 * second));
+    log.leader.raw = 0;
+    try testing.expect(!checkpointer.isDue(130 * second));
+}

@@ -510,3 +510,37 @@ pub const Rows = struct {
         };
     }
 };
+
+const testing = std.testing;
+
+/// Whether a row of SNAPSHOT.md in the table of a structure has a field at its offset.
+fn isShown(table: []const u8, offset: usize, name: []const u8) bool {
+    const page = @embedFile("SNAPSHOT.md");
+    const start = std.mem.indexOf(u8, page, table) orelse return false;
+    const end = std.mem.indexOfPos(u8, page, start, "\n\n") orelse page.len;
+    var lines = std.mem.splitScalar(u8, page[start..end], '\n');
+    while (lines.next()) |line| {
+        var cells = std.mem.tokenizeAny(u8, line, "| ");
+        const first = cells.next() orelse continue;
+        const at = std.fmt.parseInt(usize, first, 10) catch continue;
+        if (at != offset) continue;
+        return std.mem.eql(u8, cells.next() orelse "", name);
+    }
+    return false;
+}
+
+test "SNAPSHOT.md has every field where it stands" {
+    inline for (.{
+        .{ "| Header |", Header },
+        .{ "| Block |", BlockHeader },
+        .{ "| Row |", RowHeader },
+        .{ "| Footer |", Footer },
+    }) |structure| {
+        inline for (@typeInfo(structure[1]).@"struct".fields) |field| {
+            if (comptime std.mem.startsWith(u8, field.name, "reserved")) continue;
+            const offset = @offsetOf(structure[1], field.name);
+            errdefer std.debug.print("{s} {d} {s}\n", .{ structure[0], offset, field.name });
+            try testing.expect(isShown(structure[0], offset, field.name));
+        }
+    }
+}

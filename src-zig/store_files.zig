@@ -34,6 +34,8 @@ pub const Error = checkpoint.Error;
 
 /// For another process that writes a snapshot.
 const wait_timeout_ns = 30 * std.time.ns_per_s;
+/// How long a snapshot waits for a log that has no room. Whoever closes the store waits for it.
+const full_patience_ns = 1 * std.time.ns_per_s;
 /// A wake-up can be lost with the process that owed it: look again after this time.
 const doubt_ns = 20 * std.time.ns_per_ms;
 const lock_name = "LOCK";
@@ -261,13 +263,17 @@ fn flushLog(context: *anyopaque, position: Position) Error!Position {
     return logged;
 }
 
+/// `error.DiskFull` if the disk is full for so long that somebody else has to make room.
 fn waitDurable(region: *const Region, position: Position) Error!void {
     const log = &region.control.log;
+    var working_ns = sync.nowNs();
     while (true) {
         const durable = region.control.durable.word.load(.acquire);
         if (ring.Watermark.position(durable) >= position) return;
         const state = region.control.shared.log_state.load(.acquire);
         if (state == @intFromEnum(LogState.failed)) return error.DurabilityUnknown;
+        if (state != @intFromEnum(LogState.no_space)) working_ns = sync.nowNs();
+        if (sync.nowNs() - working_ns > full_patience_ns) return error.DiskFull;
         // Orders this before the look at `sleeping`: the log's thread announces that it sleeps,
         // and then looks here.
         _ = log.sync_wanted.fetchMax(position, .seq_cst);

@@ -1,10 +1,12 @@
 /** What is used after its end is an error, never a crash. */
 
 import assert from "node:assert/strict";
+import { readdirSync, rmSync } from "node:fs";
 import { describe, test } from "node:test";
 import { Aerostore } from "../mod.ts";
 import { Store } from "./support/store.ts";
-import { Presence } from "./support/tables.ts";
+import { Everything, Presence } from "./support/tables.ts";
+import { until } from "./support/verify.ts";
 
 const closed = { name: "AerostoreError", code: "closed" };
 
@@ -71,6 +73,22 @@ describe("close()", () => {
     first.table(Presence).insert({ id: "A", visits: 3 });
     first.close();
     assert.equal(store.open({ tables: [Presence] }).table(Presence).get("A")?.visits, 3);
+  });
+
+  test("tells how much is not on the disk, and that the log has failed", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Everything], size: "64MiB", checkpointIntervalSecs: 0 });
+    const files = () => readdirSync(store.directory).filter((name) => name.endsWith(".wal"));
+    await until("there is a spare", () => files().length === 2);
+    rmSync(store.directory, { recursive: true });
+    // One commit that is larger than the files that are open, 1 and 2 MiB.
+    const note = "n".repeat(500);
+    const rows = Array.from({ length: 10_000 }, (_, i) => ({ id: `row ${i}`, note }));
+    db.table(Everything).upsertMany(rows);
+    await until("the log has failed", () => db.stats().log.state === "failed");
+    const { pending, log } = db.close();
+    assert.equal(log, "failed");
+    assert.ok(pending > 0, `${pending} pending`);
   });
 
   test("while an ingest waits for its source ends the ingest", async () => {

@@ -7,6 +7,7 @@ import { Aerostore } from "../mod.ts";
 import { Child, runtimes } from "./support/children.ts";
 import { Store } from "./support/store.ts";
 import { Presence } from "./support/tables.ts";
+import { until } from "./support/verify.ts";
 
 /** Opens an ephemeral database in the directory of a store. */
 function openEphemeral(store: Store, name: string): Aerostore {
@@ -193,6 +194,14 @@ describe("checkpoints and stats()", () => {
     assert.ok(after.checkpointPosition > 0 && after.segment >= before.segment);
     const failing = db.checkpointAsync({ onProgress: () => assert.fail("enough") });
     await assert.doesNotReject(failing.catch((error) => assert.match(error.message, /enough/)));
+  });
+
+  test("a checkpoint is written by itself when its time has come", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence], checkpointIntervalSecs: 1 });
+    db.table(Presence).insert({ id: "A" });
+    await until("there is one", () => db.stats().log.checkpoints === 1);
+    assert.ok(db.stats().log.checkpointPosition > 0);
   });
 
   test("the log has the changed columns of a row, and says what that saves", () => {

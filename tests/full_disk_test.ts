@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Aerostore } from "../mod.ts";
+import { Aerostore, AerostoreError } from "../mod.ts";
 import { Store } from "./support/store.ts";
 import { Presence } from "./support/tables.ts";
 import { until } from "./support/verify.ts";
@@ -87,6 +87,12 @@ test("a disk that is full refuses commits before they share anything, until ther
     () => db.transaction((transaction) => transaction.table(Presence).delete("row 0")),
     refused,
   );
+  // There may be room for a snapshot, but what was committed last has to be in the log before it.
+  try {
+    assert.equal(db.checkpoint().rows, written);
+  } catch (error) {
+    assert.ok(error instanceof AerostoreError && error.code === "disk_full", String(error));
+  }
   rmSync(ballast);
   await until("there is room again", () => db.stats().log.state === "working");
   table.insert({ id: "after", place: "gate" });

@@ -134,6 +134,30 @@ describe("a directory", () => {
     assert.equal(store.open().table(Presence).count(), 49);
   });
 
+  test("keeps every file as it was when it is recovered", () => {
+    using store = filledStore(50);
+    {
+      using db = store.open();
+      db.checkpoint();
+      db.table(Presence).insert({ id: "behind the checkpoint" });
+      db.close();
+    }
+    store.reboot();
+    const contents = () =>
+      new Map(
+        readdirSync(store.directory).map((name) =>
+          [name, readFileSync(join(store.directory, name)).toString("base64")] as const
+        ),
+      );
+    const before = contents();
+    using db = store.open();
+    assert.ok(db.stats().recovery !== null);
+    const after = contents();
+    assert.ok(before.size >= 3 && [...before.keys()].some((name) => name.endsWith(".dat")));
+    for (const [name, bytes] of before) assert.ok(after.get(name) === bytes, name);
+    assert.equal(db.table(Presence).count(), 51);
+  });
+
   test("keeps its files private", () => {
     using store = filledStore(10);
     store.open().checkpoint();
