@@ -358,12 +358,21 @@ export function encodeKey(table: TableLayout, memory: Memory, at: number, key: u
     if (error === undefined || error.code === "value_too_long") return false;
     throw error;
   }
-  const error = refusal(`find a row of ${quote(table.name)}`, column, key);
-  if (error !== undefined) throw error;
+  if (!isWholeKey(column, key)) {
+    const error = refusal(`find a row of ${quote(table.name)}`, column, key);
+    if (error !== undefined) throw error;
+  }
   if (column.kind === "int32") memory.i32[at >> 2] = key as number;
   else if (typeof key === "bigint") memory.i64[at >> 3] = key;
   else writeInteger(memory, at, key as number);
   return true;
+}
+
+/** Whether it is a key of the integer column, without the words for an error, which take longer. */
+function isWholeKey(column: ColumnLayout, key: unknown): boolean {
+  if (column.bigint) return false;
+  if (column.kind === "int32") return typeof key === "number" && key === (key | 0);
+  return Number.isSafeInteger(key);
 }
 
 function writeInteger(memory: Memory, at: number, value: number): void {
