@@ -46,7 +46,8 @@ pub const Alone = struct {
 
     /// A leader that has made so many syncs for one process only has no use for its office.
     pub const streak_min = if (builtin.is_test) 8 else 64;
-    // No such clock goes back, but a machine that is moved may bring another one.
+    /// A sync is counted a little later than it is noticed, and some come without anybody who
+    /// waits.
     const syncs_extra = 2;
     const syncs_extra_share = 4;
     /// Between two times that a process takes the lead so. It doubles, so that processes which take
