@@ -135,6 +135,18 @@ fn prepareGarbage(bench: *Bench) void {
     engine.vacuum.advanceHorizon(&bench.region);
 }
 
+/// Rows that are at or before the horizon, so that a count leaves sums.
+fn prepareSettled(bench: *Bench) void {
+    prepareRows(bench);
+    drain(bench);
+}
+
+/// Rows that are counted already.
+fn prepareSums(bench: *Bench) void {
+    prepareSettled(bench);
+    count(bench);
+}
+
 /// The next entry of the log begins a new chunk.
 fn prepareFullChunk(bench: *Bench) void {
     prepareRows(bench);
@@ -228,6 +240,24 @@ fn drain(bench: *Bench) void {
     engine.vacuum.advanceHorizon(&bench.region);
 }
 
+/// Counts all rows by each index.
+fn count(bench: *Bench) void {
+    const session = bench.session;
+    const most = std.math.maxInt(u64);
+    session.pin();
+    defer session.unpin();
+    const at = engine.reader.snapshotNow(&bench.region);
+    for (bench.indexes.current()) |*index| {
+        var scan: engine.index_scan.Scan =
+            .init(&bench.region, &bench.table, index, .{ .snapshot = at }, .{});
+        var counter: engine.index_count.Counter = undefined;
+        counter.prepare(&scan, session.slot_index);
+        const found = counter.run(most, most) catch |err|
+            std.debug.panic("a count fails: {t}", .{err});
+        if (found != 3) std.debug.panic("3 rows are counted as {d}", .{found});
+    }
+}
+
 fn reopen(bench: *Bench) void {
     bench.session.close();
     const claim = engine.session.processClaim(0, 1);
@@ -256,6 +286,9 @@ pub const operations = [_]Operation{
     .{ .name = "index_violation", .run = violate, .indexed = true },
     .{ .name = "index_vacuum", .prepare = prepareGarbage, .run = vacuum, .indexed = true },
     .{ .name = "index_transaction", .run = transact, .indexed = true },
+    .{ .name = "summary_count", .prepare = prepareSettled, .run = count, .indexed = true },
+    .{ .name = "summary_move", .prepare = prepareSums, .run = upsert, .indexed = true },
+    .{ .name = "summary_delete", .prepare = prepareSums, .run = delete, .indexed = true },
 };
 
 /// Decides and stamps what can be.
