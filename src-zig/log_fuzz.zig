@@ -216,6 +216,7 @@ const World = struct {
     /// Syncs, while up to `meanwhile` other things happen.
     fn sync(world: *World, meanwhile: u32) !void {
         const target = try world.writer.beginSync();
+        if (world.random.boolean()) try world.writer.fillAhead();
         world.flushed = target.position;
         for (0..meanwhile) |_| switch (world.random.uintLessThan(u8, 8)) {
             0 => try world.flush(),

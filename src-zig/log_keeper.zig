@@ -199,10 +199,10 @@ pub const Keeper = struct {
     /// caller syncs without the lock, then calls `endSync`.
     pub fn beginSync(self: *Keeper) Error!Sync {
         self.leader.beat();
-        return .{
-            .target = try self.writer.beginSync(),
-            .position = self.leader.drainedPosition(),
-        };
+        const target = try self.writer.beginSync();
+        const wanted = self.region.control.log.sync_wanted.load(.acquire);
+        if (wanted > self.leader.durablePosition()) try self.writer.fillAhead();
+        return .{ .target = target, .position = self.leader.drainedPosition() };
     }
 
     /// The sync has worked.

@@ -5,7 +5,9 @@
 //!
 //! Its zeros are written where somebody waits for syncs, because a sync into blocks that were
 //! written before takes a third less. Where nobody does, the file system is told to give zeros for
-//! blocks that it only sets aside: that spares half of the bytes that go to the disk.
+//! blocks that it only sets aside: that spares half of the bytes that go to the disk. Who begins to
+//! wait while such a segment is in use has zeros written ahead, piece by piece
+//! (`LogWriter.fillAhead`).
 
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
@@ -19,6 +21,8 @@ pub const Spare = struct {
     file: file_layer.Handle,
     number: u32,
     size: u64,
+    /// Its zeros were written.
+    filled: bool,
 
     /// Removes it.
     pub fn discard(spare: Spare, files: Files) void {
@@ -48,19 +52,29 @@ pub const SpareOrder = struct {
                 else => return err,
             };
         };
-        const spare: Spare = .{ .file = file, .number = number, .size = order.size };
+        const spare: Spare = .{
+            .file = file,
+            .number = number,
+            .size = order.size,
+            .filled = order.filled,
+        };
         errdefer spare.discard(files);
         try files.reserve(file, spare.size);
-        var offset: u64 = 0;
-        while (order.filled and offset < spare.size) : (offset += zeros.len) {
-            const size: usize = @intCast(@min(zeros.len, spare.size - offset));
-            try files.writeAt(file, zeros[0..size], offset);
-        }
+        if (order.filled) try writeZeros(files, file, 0, spare.size);
         try files.sync(file);
         try files.syncDirectory();
         return spare;
     }
 };
+
+/// Both ends are multiples of a block.
+pub fn writeZeros(files: Files, file: file_layer.Handle, from: u64, to: u64) file_layer.Error!void {
+    var offset = from;
+    while (offset < to) : (offset += zeros.len) {
+        const size: usize = @intCast(@min(zeros.len, to - offset));
+        try files.writeAt(file, zeros[0..size], offset);
+    }
+}
 
 const testing = std.testing;
 const MemoryDisk = @import("file_layer_memory.zig").MemoryDisk;

@@ -15,8 +15,9 @@
 //!
 //! Invariants:
 //!
-//!   * bytes go to a file in order, each once; after `beginSync` the next one starts a new block,
-//!     so no block that the sync may promise is written again
+//!   * frames go to a file in order, each once, and zeros only where no frame is yet; after
+//!     `beginSync` the next frame starts a new block, so no block that the sync may promise is
+//!     written again
 //!   * the next segment, the spare, has its name, its size and its zeros on the disk before the
 //!     first frame goes into it
 //!   * when making a spare fails, nothing that was finished is lost, and writing may be tried
@@ -46,6 +47,8 @@ const batch_size_max = 1024 * 1024;
 /// Complete segments that may wait for their last sync. While a sync is under way there may be two
 /// more: none of its files may be closed, and the active segment may be one of them.
 const closing_count_max = 8;
+/// Bytes of zeros that are written at a time ahead of the frames.
+const fill_size = 1024 * 1024;
 
 /// What a log begins with, or goes on with after a change of the leader.
 pub const Start = struct {
@@ -90,6 +93,8 @@ const Active = struct {
     sequence: u8 = 0,
     /// Written since the last `beginSync`.
     unsynced: bool = false,
+    /// Before this, every block was written before; the rest is only set aside.
+    filled: u64,
 
     /// Behind this, only the frame that ends the segment.
     fn limit(active: *const Active) u64 {
@@ -345,6 +350,23 @@ pub const LogWriter = struct {
         return target;
     }
 
+    /// Writes zeros behind the frames of a segment that has none: syncs to come then go into blocks
+    /// that were written before, as in `SpareOrder`. Call it after `beginSync`, which has flushed,
+    /// when somebody waits: who waits again soon pays for it once in many syncs.
+    pub fn fillAhead(writer: *LogWriter) Error!void {
+        if (writer.failed) return error.IoError;
+        const active = &writer.active;
+        if (active.unsynced or active.filled >= @min(active.end + fill_size / 2, active.size)) {
+            return;
+        }
+        errdefer writer.failed = true;
+        const from = std.mem.alignForward(u64, @max(active.end, active.filled), segment.block_size);
+        const to = @min(from + fill_size, active.size);
+        log_spare.writeZeros(writer.files, active.file, from, to) catch |err|
+            return if (err == error.NoSpace) error.IoError else err;
+        active.filled = to;
+    }
+
     /// Closes the segments that are complete and synced. Call it after `SyncTarget.sync` worked.
     pub fn endSync(writer: *LogWriter, target: *const SyncTarget) void {
         const done = target.complete;
@@ -543,6 +565,7 @@ pub const LogWriter = struct {
             .number = spare.number,
             .size = spare.size,
             .seed = log_frame.seedOf(&options.store_uuid, spare.number),
+            .filled = if (spare.filled) spare.size else 0,
         };
         return .{
             .number = spare.number,
@@ -638,6 +661,40 @@ test "LogWriter: a spare that comes when writing has gone on behind its number i
         try testCommit(&writer, .commit, position, 1000);
     }
     try writer.flush();
+    var log = try testOpen(&disk);
+    defer log.close();
+    try testing.expectEqual(log_reader.Verdict.clean, log.verdict);
+    try testing.expectEqual(position - 1, log.last_position);
+}
+
+test "LogWriter.fillAhead: writes zeros once, behind the frames, and those that follow stay" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    var writer: LogWriter = try .start(testing.allocator, disk.files(), test_start);
+    defer writer.stop();
+    writer.fills_spares = false;
+    var position: u64 = 2;
+    while (writer.segmentNumber() == 1) : (position += 1) {
+        try testCommit(&writer, .commit, position, 1000);
+    }
+    const written = struct {
+        fn by(w: *LogWriter, d: *MemoryDisk) !usize {
+            const before = d.calls.get(.write);
+            try w.fillAhead();
+            return d.calls.get(.write) - before;
+        }
+    }.by;
+    try writer.flush();
+    try testing.expectEqual(0, try written(&writer, &disk)); // not synced: nobody waits
+    for (0..3) |round| {
+        try testCommit(&writer, .commit, position, 1000);
+        position += 1;
+        const target = try writer.beginSync();
+        const count = try written(&writer, &disk);
+        try testing.expect((count > 0) == (round == 0));
+        try target.sync(disk.files());
+        writer.endSync(&target);
+    }
     var log = try testOpen(&disk);
     defer log.close();
     try testing.expectEqual(log_reader.Verdict.clean, log.verdict);
