@@ -2,10 +2,11 @@
 //!
 //! `log.leader` names the leader, with an epoch that only goes up. A process takes the lead by one
 //! compare-and-swap on that word, from a leader that has resigned, is dead, has stood still for too
-//! long with work before it, or has synced for nobody else in a while. Then it puts its epoch into `drained` and `durable`. From that
-//! moment its predecessor, which may be alive and inside of any system call, moves neither of
-//! them: it expects its own epoch there. What the predecessor still writes goes to its own segment,
-//! behind the position at which the successor's segment begins, where nobody believes it.
+//! long with work before it, or has synced for nobody else in a while. Then it puts its epoch into
+//! `drained` and `durable`. From that moment its predecessor, which may be alive and inside of any
+//! system call, moves neither of them: it expects its own epoch there. What the predecessor still
+//! writes goes to its own segment, behind the position at which the successor's segment begins,
+//! where nobody believes it.
 //!
 //! Invariants:
 //!

@@ -4,8 +4,8 @@
 //! matter at which position between C0 and C1 a fuzzy snapshot has caught a row: replay from C0
 //! comes to the state of every position from C1 on.
 //!
-//! It goes in rounds of some chunks of the log. First the workers read the chunks, each the next one
-//! that nobody has, and sort the records by who has the bucket of their key. Then each worker
+//! It goes in rounds of some chunks of the log. First the workers read the chunks, each the next
+//! one that nobody has, and sort the records by who has the bucket of their key. Then each worker
 //! applies its own records of all these chunks, in the order of the log: rows of one key come in
 //! their order, and nobody waits for another within a round.
 //!

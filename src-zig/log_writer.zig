@@ -29,6 +29,7 @@
 
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
+const Active = @import("log_active.zig").Active;
 const log_frame = @import("log_frame.zig");
 const log_spare = @import("log_spare.zig");
 const segment = @import("log_segment.zig");
@@ -47,8 +48,6 @@ const batch_size_max = 1024 * 1024;
 /// Complete segments that may wait for their last sync. While a sync is under way there may be two
 /// more: none of its files may be closed, and the active segment may be one of them.
 const closing_count_max = 8;
-/// Bytes of zeros that are written at a time ahead of the frames.
-const fill_size = 1024 * 1024;
 
 /// What a log begins with, or goes on with after a change of the leader.
 pub const Start = struct {
@@ -78,27 +77,6 @@ pub const SyncTarget = struct {
     /// pages that the kernel has dropped.
     pub fn sync(target: *const SyncTarget, files: Files) file_layer.Error!void {
         for (target.files[0..target.count]) |file| try files.sync(file);
-    }
-};
-
-/// The segment that frames go into.
-const Active = struct {
-    file: Handle,
-    number: u32,
-    size: u64,
-    seed: u32,
-    /// Bytes from the file's start to where the next byte goes.
-    end: u64 = 0,
-    /// Of the next frame.
-    sequence: u8 = 0,
-    /// Written since the last `beginSync`.
-    unsynced: bool = false,
-    /// Before this, every block was written before; the rest is only set aside.
-    filled: u64,
-
-    /// Behind this, only the frame that ends the segment.
-    fn limit(active: *const Active) u64 {
-        return active.size - segment.block_size;
     }
 };
 
@@ -350,21 +328,14 @@ pub const LogWriter = struct {
         return target;
     }
 
-    /// Writes zeros behind the frames of a segment that has none: syncs to come then go into blocks
-    /// that were written before, as in `SpareOrder`. Call it after `beginSync`, which has flushed,
-    /// when somebody waits: who waits again soon pays for it once in many syncs.
+    /// `Active.fillAhead`, after `beginSync`, for somebody who waits: who waits again soon pays for
+    /// it once in many syncs.
     pub fn fillAhead(writer: *LogWriter) Error!void {
         if (writer.failed) return error.IoError;
-        const active = &writer.active;
-        if (active.unsynced or active.filled >= @min(active.end + fill_size / 2, active.size)) {
-            return;
-        }
-        errdefer writer.failed = true;
-        const from = std.mem.alignForward(u64, @max(active.end, active.filled), segment.block_size);
-        const to = @min(from + fill_size, active.size);
-        log_spare.writeZeros(writer.files, active.file, from, to) catch |err|
+        writer.active.fillAhead(writer.files) catch |err| {
+            writer.failed = true;
             return if (err == error.NoSpace) error.IoError else err;
-        active.filled = to;
+        };
     }
 
     /// Closes the segments that are complete and synced. Call it after `SyncTarget.sync` worked.

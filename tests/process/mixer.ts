@@ -1,4 +1,4 @@
-/** Changes the same few rows as others do, in transactions that it may give up, until it is killed. */
+/** Changes the same few rows as others do, in transactions that it may give up, until its death. */
 
 import fc from "fast-check";
 import { Aerostore, type OpenOptions } from "../../mod.ts";
