@@ -26,7 +26,7 @@ pub const Active = struct {
     filled: u64,
 
     /// Behind this, only the frame that ends the segment.
-    pub fn limit(active: *pub const Active) u64 {
+    pub fn limit(active: *const Active) u64 {
         return active.size - segment.block_size;
     }
 
