@@ -67,7 +67,8 @@ let failed = 0;
 for (const name of readdirSync(join(prefix, "test"))) {
   const program = join(prefix, "test", name);
   const [path, args] = emulator === undefined ? [program, []] : [emulator.path, [program]];
-  const outcome = await run(path, args, { capture: true });
+  const env = emulator === undefined ? {} : { AEROSTORE_EMULATED: "1" };
+  const outcome = await run(path, args, { capture: true, env });
   const counts = count(outcome.output);
   if (outcome.code !== 0) {
     console.error(`${triple}/${name} ${outcome.reason}`);
