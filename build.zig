@@ -117,8 +117,8 @@ const House = struct {
     /// Null lets the compiler choose: its own backend for Debug on x86-64, otherwise LLVM.
     llvm: ?bool,
     filters: []const []const u8,
-    /// The name of a deliberate mistake in the library, or "none".
-    mutation: []const u8,
+    /// Where a library stands that must never take the place of the sound one.
+    place: ?[]const u8,
     /// One module for all: its file must not belong to two modules of a program.
     options: *Build.Module,
 
@@ -132,9 +132,16 @@ const House = struct {
             "Put a mistake into the library, to prove that tests notice: see sync.Mutation",
         ) orelse "none";
 
+        const other_layout = b.option(
+            bool,
+            "other-layout",
+            "Let regions of the library be those of another version, to test that it is refused",
+        ) orelse false;
+
         const options = b.addOptions();
         options.addOption([]const u8, "version", packageVersion(b));
         options.addOption([]const u8, "mutation", mutation);
+        options.addOption(bool, "other_layout", other_layout);
 
         return .{
             .b = b,
@@ -149,7 +156,12 @@ const House = struct {
                 "test-filter",
                 "Run only tests whose name contains this; may be repeated",
             ) orelse &.{},
-            .mutation = mutation,
+            .place = if (other_layout)
+                "other-layout"
+            else if (!std.mem.eql(u8, mutation, "none"))
+                b.fmt("mutated/{s}", .{mutation})
+            else
+                null,
             .options = options.createModule(),
         };
     }
@@ -194,11 +206,9 @@ const House = struct {
         });
     }
 
-    /// A library with a mistake is installed as `mutated/NAME/libaerostore.so`, never in the place
-    /// of the sound one.
     fn libraryPlace(house: House) Build.Step.InstallArtifact.Options.Dir {
-        if (std.mem.eql(u8, house.mutation, "none")) return .default;
-        return .{ .override = .{ .custom = house.b.fmt("mutated/{s}", .{house.mutation}) } };
+        const place = house.place orelse return .default;
+        return .{ .override = .{ .custom = place } };
     }
 
     /// The module of a program that sees the engine as `@import("aerostore")`.

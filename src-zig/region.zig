@@ -389,7 +389,7 @@ pub const layout_hash: u64 = blk: {
         limits.granule_size,   limits.slab_size,       limits.slot_count,      limits.process_count,
         limits.log_chunk_size, limits.table_count_max, layout_version_current,
     }) |number| hash = (hash ^ number) *% 0x100000001b3;
-    break :blk hash;
+    break :blk if (@import("build_options").other_layout) ~hash else hash;
 };
 
 fn mixText(start: u64, text: []const u8) u64 {
