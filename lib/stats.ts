@@ -123,6 +123,13 @@ export interface Stats {
   readonly logEntries: number;
   /** What the region's memory holds. */
   readonly memory: MemoryStats;
+  /**
+   * How far the region is from full. 0: less than 70 % is in use. 1: more; commits spend more time
+   * on freeing. 2 and 3 only while snapshots or slow processes hold much of it back. 2: more than
+   * 85 %; snapshots that rest are revoked, the oldest first. 3: more than 92 %; statements that
+   * write wait some milliseconds now and then.
+   */
+  readonly memoryPressure: number;
   /** The log on disk. */
   readonly log: LogStats;
   /** What this process has recovered from files; null if the region was there. */

@@ -133,6 +133,7 @@ test {
     _ = @import("race_test.zig");
     _ = @import("index_test.zig");
     _ = gate;
+    _ = @import("pressure.zig");
     _ = @import("reclaim.zig");
     _ = ticket;
     _ = @import("write_buffer.zig");

@@ -17,6 +17,7 @@ const lock_file = @import("lock_file.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
 const participants = @import("participants.zig");
+const pressure = @import("pressure.zig");
 const recovery = @import("recovery.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
@@ -67,6 +68,7 @@ pub const Engine = struct {
     sessions: std.ArrayList(*Session) = .empty,
     mutex: ProcessMutex = .{},
     ages: stalls.Ages = .{},
+    pressure: pressure.Watch = .{},
     seen_leader: SeenLeader = .{},
     /// Held by threads of this process that declare tables, or add and drop indexes. The lock byte
     /// for that excludes other processes only.
@@ -200,6 +202,7 @@ pub const Engine = struct {
         engine.advanceRing();
         engine.ages.enforce(region);
         vacuum.advanceHorizon(region);
+        engine.pressure.round(region);
         const waiting_logs = vacuum.drainOrphans(region, engine.gpa, engine.claim);
         engine.drainOwn();
         engine.recount();

@@ -1,4 +1,5 @@
-//! A full region: what is done before somebody hears that there is no room.
+//! A full region: what is done before somebody hears that there is no room; and what writers do a
+//! little before it is full, see `pressure.zig`.
 //!
 //! What nobody needs any more stands in the logs of those who superseded it. The caller drains its
 //! own log and the logs that nobody owns. Sessions that rest are drained by the maintenance threads
@@ -16,13 +17,14 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const sync = @import("sync");
+const pressure = @import("pressure.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
-const slot_log = @import("slot_log.zig");
 const vacuum = @import("vacuum.zig");
 const waiting = @import("waiting.zig");
 const Region = @import("region.zig").Region;
 const LogState = @import("region.zig").LogState;
+const Logs = pressure.Logs;
 const Session = session_module.Session;
 
 /// Whether the caller holds a pin of its own, which must stay.
@@ -38,6 +40,10 @@ const pin_wait_ns = if (builtin.is_test) 100 * std.time.ns_per_ms else 2 * std.t
 const rounds_before_revocation = 3;
 /// A failed attempt leaves something to free, too: so "something was freed" is not enough.
 const reliefs_max = 3;
+/// Rounds, of about a millisecond, that a statement waits while memory is scarce.
+const scarce_rounds = 4;
+/// Transactions of a session from one such wait in vain to the next.
+pub const scarce_interval = 64;
 
 /// What the attempts of one statement may ask for.
 pub const Relief = struct {
@@ -67,27 +73,17 @@ pub const Relief = struct {
         const pinned = relief.pinned;
         const region = session.region;
         const before = Logs.of(region);
+        _ = pressure.publish(region);
         awaitLog(session, pinned);
         var round: u32 = 0;
         while (round < rounds_max or relief.isHeldBack()) : (round +|= 1) {
-            vacuum.burnPosition(region);
-            if (pinned == .unpinned) session.pin();
-            var wait: waiting.Wait = .{};
-            if (ring.advance(region, ring.cellCount(region)) == 0) wait.drain(region);
-            if (pinned == .unpinned) session.unpin();
-            vacuum.advanceHorizon(region);
-            if (pinned == .unpinned) session.pin();
-            _ = vacuum.drainResting(session, std.math.maxInt(u32));
-            if (pinned == .unpinned) session.unpin();
-            const claim = session.slot.claim.load(.monotonic);
-            _ = vacuum.drainOrphans(region, session.gpa, claim);
-
+            drainAll(session, pinned);
             const now = Logs.of(region);
             if (now.done != before.done) return true;
             if (now.waiting == 0) return false;
             if (round >= rounds_before_revocation and
                 vacuum.revokeOldest(region, session.slot_index)) continue;
-            askOthers(region);
+            waiting.wakeMaintenance(region);
             sync.sleepNs(std.time.ns_per_ms);
         }
         return false;
@@ -111,6 +107,39 @@ pub const Relief = struct {
     }
 };
 
+/// Drains what the caller may drain, once.
+fn drainAll(session: *Session, pinned: Pinned) void {
+    const region = session.region;
+    vacuum.burnPosition(region);
+    if (pinned == .unpinned) session.pin();
+    var wait: waiting.Wait = .{};
+    if (ring.advance(region, ring.cellCount(region)) == 0) wait.drain(region);
+    if (pinned == .unpinned) session.unpin();
+    vacuum.advanceHorizon(region);
+    if (pinned == .unpinned) session.pin();
+    _ = vacuum.drainResting(session, std.math.maxInt(u32));
+    if (pinned == .unpinned) session.unpin();
+    const claim = session.slot.claim.load(.monotonic);
+    _ = vacuum.drainOrphans(region, session.gpa, claim);
+}
+
+/// Before a statement that writes takes memory while it is scarce: drains, and waits for others to
+/// drain. If that was in vain, the next `scarce_interval` transactions do not try it again, so
+/// that writers become slow and do not stop.
+pub fn awaitRoom(session: *Session, pinned: Pinned) void {
+    if (session.operations -% session.waited_in_vain < scarce_interval) return;
+    const region = session.region;
+    for (0..scarce_rounds) |_| {
+        drainAll(session, pinned);
+        if (!pressure.isAtLeast(pressure.publish(region).level, .scarce)) return;
+        const horizon = region.control.shared.horizon.load(.acquire);
+        if (pinned == .pinned and session.epoch <= horizon) break; // it would wait for itself
+        waiting.wakeMaintenance(region);
+        sync.sleepNs(std.time.ns_per_ms);
+    }
+    session.waited_in_vain = session.operations;
+}
+
 /// Waits until the log on disk has what is committed now, if it takes anything.
 fn awaitLog(session: *Session, pinned: Pinned) void {
     const region = session.region;
@@ -127,34 +156,6 @@ fn awaitLog(session: *Session, pinned: Pinned) void {
         waiting.pushLog(region);
         if (ring.drainedPosition(region) < target) sync.sleepNs(std.time.ns_per_ms / 4);
     }
-}
-
-/// All logs together.
-const Logs = struct {
-    /// Entries that were ever passed.
-    done: u64 = 0,
-    /// Entries that wait, for a pin to go or for their owner to find time.
-    waiting: u64 = 0,
-
-    fn of(region: *const Region) Logs {
-        var logs: Logs = .{};
-        for (region.slots) |*slot| {
-            // In this order: the tail that is read never passes the head.
-            const tail: slot_log.Tail = .from(slot.log_tail.load(.acquire));
-            const head = slot.log_head.load(.acquire);
-            const done = tail.number(head);
-            logs.done += done;
-            logs.waiting += head - done;
-        }
-        return logs;
-    }
-};
-
-/// Wakes the maintenance thread of every process: each drains what rests with it.
-fn askOthers(region: *const Region) void {
-    const wake = &region.control.leader.wake;
-    _ = wake.fetchAdd(1, .release);
-    sync.futexWake(wake, std.math.maxInt(u31));
 }
 
 const testing = std.testing;

@@ -118,6 +118,7 @@ pub const SharedLine = extern struct {
     /// Slot and sequence of the transaction that has asked others not to start commits, or 0.
     gate: Shm(u64),
     log_state: Shm(u32),
+    /// How full the region is, from 0 to 3; see `pressure.zig`.
     memory_pressure: Shm(u32),
     checkpoint_start: Shm(u64),
     /// Nonzero while the maintenance thread sleeps and wants a wake-up from committers.

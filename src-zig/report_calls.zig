@@ -6,6 +6,7 @@ const connection_module = @import("connection.zig");
 const commit_ring = @import("commit_ring.zig");
 const integrity = @import("integrity.zig");
 const limits = @import("limits.zig");
+const pressure = @import("pressure.zig");
 const region_module = @import("region.zig");
 const row_count = @import("row_count.zig");
 const session_module = @import("session.zig");
@@ -151,6 +152,7 @@ fn writeMemory(region: *const Region, writer: *Writer) Writer.Error!void {
     }
     try field(writer, "slabs", top);
     try field(writer, "slabsMax", region.slab_count);
+    try field(writer, "memoryPressure", @intFromEnum(pressure.levelOf(region)));
     try writer.print(",\"memory\":{{\"versions\":{d}", .{versions});
     try field(writer, "rows", nodes);
     try field(writer, "indexes", indexes);

@@ -82,6 +82,8 @@ pub const Session = struct {
     operations: u32 = 0,
     /// What `operations` was when the maintenance thread looked last.
     operations_before: u32 = 0,
+    /// What it was when `reclaim.awaitRoom` waited in vain; long ago at first.
+    waited_in_vain: u32 = 1 << 31,
     /// 1 while somebody of this process uses the log and the pools: the thread that writes, or the
     /// maintenance thread that drains them meanwhile. Private to the process.
     busy: sync.Shm(u32) = .init(0),

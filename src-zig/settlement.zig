@@ -23,6 +23,7 @@ const index_entry = @import("index_entry.zig");
 const table_indexes = @import("table_indexes.zig");
 const row_count = @import("row_count.zig");
 const vacuum = @import("vacuum.zig");
+const pressure = @import("pressure.zig");
 const waiting = @import("waiting.zig");
 const ring = @import("commit_ring.zig");
 const session_module = @import("session.zig");
@@ -256,9 +257,11 @@ fn unlinkInsert(region: *const Region, slot: u32, entry: *Entry, companion: *Ent
 pub fn end(session: *Session, keeps_pin: bool, entries: u64) void {
     session.sequence += 1;
     session.slot.word.store(ring.SlotWord.of(session.sequence, .draining), .release);
+    const is_calm = pressure.levelOf(session.region) == .calm;
     // An index entry that goes leaves an entry of its own, so twice as many as were written keep
     // up.
-    _ = vacuum.drain(session, @intCast(@min(2 * entries + 1, drain_max)));
+    const more: u64 = if (is_calm) 1 else drain_more;
+    _ = vacuum.drain(session, @intCast(@min(2 * entries + more, drain_max)));
     session.slot.word.store(ring.SlotWord.of(session.sequence, .idle), .release);
     session.operations +%= 1;
     const region = session.region;
@@ -270,16 +273,22 @@ pub fn end(session: *Session, keeps_pin: bool, entries: u64) void {
         if (ring.isLogBehind(region)) waiting.pushLog(region);
     }
     if (!keeps_pin) session.unpin();
-    if (session.operations % horizon_interval == 0) vacuum.advanceHorizon(region);
+    const interval: u32 = if (is_calm) horizon_interval else horizon_interval_pressed;
+    if (session.operations % interval == 0) vacuum.advanceHorizon(region);
     if (region.control.shared.drainer_sleeping.load(.monotonic) != 0) wakeDrainer(region);
 }
 
 /// Log entries that a commit drains at the most.
 const drain_max = 4096;
+/// Entries that it drains beyond what keeps up, once memory is not ample: what a pin has held back
+/// for long is gone soon.
+const drain_more = 16;
 /// Commits between two rounds in which a committer drains the ring itself.
 const drain_interval = if (sync.sim) 1 << 30 else 64;
 /// Commits between two looks at all pins.
 const horizon_interval = if (sync.sim) 1 << 30 else 512;
+/// The same under pressure: right after the committer has drained the ring.
+const horizon_interval_pressed = drain_interval;
 
 fn wakeDrainer(region: *const Region) void {
     if (region.control.shared.drainer_sleeping.swap(0, .acq_rel) == 0) return;

@@ -7,6 +7,7 @@ const region_module = @import("region.zig");
 const gate = @import("gate.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
+const pressure = @import("pressure.zig");
 const reclaim = @import("reclaim.zig");
 const reservation = @import("reservation.zig");
 const session_module = @import("session.zig");
@@ -220,13 +221,16 @@ pub fn prepare(
     return way;
 }
 
-/// Waits before anything is held: at the gate, unless its word is `mine`, and while the ring is
-/// nearly full. Fails, before anything is shared, while the log does not take commits.
+/// Waits before anything is held: at the gate, unless its word is `mine`, a moment while memory is
+/// scarce, and while the ring is nearly full. Fails, before anything is shared, while the log does
+/// not take commits.
 pub fn admit(session: *Session, pinned: Pinned, mine: u64) Error!void {
     const region = session.region;
     const word = region.control.shared.gate.load(.monotonic);
     if (word != 0 and word != mine) gate.pass(region);
     try refuseUnloggable(region);
+    // Whoever holds the gate keeps all others waiting.
+    if (mine == 0 and pressure.levelOf(region) == .scarce) reclaim.awaitRoom(session, pinned);
     if (!ring.isCrowded(region)) return;
     if (pinned == .unpinned) session.pin();
     defer if (pinned == .unpinned) session.unpin();

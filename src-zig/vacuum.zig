@@ -56,18 +56,34 @@ pub fn advanceHorizon(region: *const Region) void {
 /// No cooperation is needed: between operations nothing of a process stands on region memory,
 /// unless it has handed out views, and then its pin never rests.
 pub fn revokeOldest(region: *const Region, except: u32) bool {
+    const found = oldestResting(region, except) orelse return false;
+    return revoke(region, found.slot, found.word);
+}
+
+/// A pin between operations, as it was seen.
+pub const Resting = struct {
+    slot: u32,
+    word: u64,
+
+    pub fn epoch(resting: Resting) Position {
+        return session_module.Pin.epoch(resting.word).?;
+    }
+};
+
+/// The oldest snapshot in which nothing runs, unless it is as new as can be.
+pub fn oldestResting(region: *const Region, except: ?u32) ?Resting {
     const Pin = session_module.Pin;
     const decided = ring.drainedPosition(region);
-    var oldest: ?struct { slot: u32, word: u64 } = null;
-    for (region.slots, 0..) |*slot, index| {
+    var oldest: ?Resting = null;
+    for (region.slots, 0..) |*slot, i| {
         const word = slot.pin.load(.acquire);
+        const index: u32 = @intCast(i);
         const epoch = Pin.epoch(word) orelse continue;
         if (index == except or word != Pin.idle(epoch) or epoch >= decided) continue;
-        if (oldest) |found| if (Pin.epoch(found.word).? <= epoch) continue;
-        oldest = .{ .slot = @intCast(index), .word = word };
+        if (oldest) |found| if (found.epoch() <= epoch) continue;
+        oldest = .{ .slot = index, .word = word };
     }
-    const found = oldest orelse return false;
-    return revoke(region, found.slot, found.word);
+    return oldest;
 }
 
 /// Takes one resting pin away. False if its owner has begun an operation meanwhile.

@@ -170,6 +170,13 @@ pub fn wakeLog(region: *const Region) void {
     sync.futexWake(&log.wake, 1);
 }
 
+/// Wakes the maintenance thread of every process: each drains what rests with it.
+pub fn wakeMaintenance(region: *const Region) void {
+    const wake = &region.control.leader.wake;
+    _ = wake.fetchAdd(1, .release);
+    sync.futexWake(wake, std.math.maxInt(u31));
+}
+
 /// The slot that holds a position, so that a slow validation is not taken for a stop.
 fn ownerOf(region: *const Region, position: version_module.Position) ?u32 {
     for (region.slots, 0..) |*slot, index| {

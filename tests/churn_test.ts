@@ -143,6 +143,32 @@ describe("churn", () => {
     await settle(db, Plain);
   });
 
+  test("goes on whoever forgets a snapshot, in a region that is never full", {
+    timeout,
+  }, async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Plain], size: "192MiB" });
+    const items = db.table(Plain);
+    const rows = Array.from({ length: 1000 }, (_, i) => ({ id: `k${i}`, step: 0, owner: "w" }));
+    items.upsertMany(rows);
+    for (let round = 1; round <= 3; round++) {
+      using forgotten = db.begin({ readOnly: true });
+      assert.equal(forgotten.table(Plain).has("k1"), true);
+      while (db.stats().revokedSnapshots < round) items.upsertMany(rows, { atomic: false });
+      assert.throws(() => forgotten.table(Plain).has("k1"), { code: "snapshot_revoked" });
+      const { slabs, slabsMax } = db.stats();
+      const share = Number(slabs) / Number(slabsMax);
+      // Somebody who finds no room would have revoked it as well, but that is at 98 %.
+      assert.ok(share > 0.8 && share < 0.97, `round ${round}: ${share} of the slabs`);
+      await until("what it held has come back", () => {
+        items.upsertMany(rows, { atomic: false });
+        return db.stats().memoryPressure === 0;
+      });
+    }
+    assert.equal(db.stats().revokedSnapshots, 3);
+    assertSound(db);
+  });
+
   test("of indexed rows takes no more memory after a while", { timeout }, async () => {
     using store = new Store();
     const db = store.open({ tables: [Indexed], size: "64MiB" });
