@@ -13,6 +13,8 @@ const reader = aerostore.reader;
 const Region = region_module.Region;
 const Session = aerostore.session.Session;
 const TableInfo = aerostore.table_info.TableInfo;
+const Cursor = aerostore.executor.Cursor;
+const Encoder = aerostore.plan_encoder.Encoder;
 
 const gpa = std.heap.c_allocator;
 
@@ -40,8 +42,10 @@ const Bench = struct {
         builder.setInt64(0, @bitCast(id));
         builder.setFloat64(1, @floatFromInt(n));
         builder.setFloat64(2, @floatFromInt(id));
-        builder.setInt32(3, @intCast(n & 0xffff));
-        builder.setInt32(4, @intCast(id & 0xffff));
+        // Numbers that no processor guesses.
+        const mixed = (n +% 1) *% 0x9e37_79b9_7f4a_7c15;
+        builder.setInt32(3, @intCast(mixed >> 48));
+        builder.setInt32(4, @intCast(mixed >> 24 & 0xffff));
         builder.setFloat64(5, 1.5);
         builder.setText(6, "B738") catch unreachable;
         builder.setText(7, "LSZH") catch unreachable;
@@ -78,6 +82,65 @@ const Bench = struct {
         const row = try reader.find(bench.region, bench.table, key, .latest) orelse return -1;
         @memcpy(bench.image[0..row.size], row.payload);
         return @floatFromInt(bench.image[8]);
+    }
+};
+
+/// Counts rows in heap order: what a full scan costs without a host.
+const Count = struct {
+    name: []const u8,
+    make: *const fn (*Encoder) Encoder.Error!void,
+
+    const all = [_]Count{
+        .{ .name = "count, 1 number, 28%", .make = struct {
+            fn make(encoder: *Encoder) Encoder.Error!void {
+                try encoder.number(.ge, 3, 47_000);
+            }
+        }.make },
+        .{ .name = "count, 2 numbers, 14%", .make = struct {
+            fn make(encoder: *Encoder) Encoder.Error!void {
+                try encoder.number(.ge, 3, 47_000);
+                try encoder.number(.lt, 4, 32_768);
+            }
+        }.make },
+        .{ .name = "count, int32 and float64", .make = struct {
+            fn make(encoder: *Encoder) Encoder.Error!void {
+                try encoder.number(.ge, 3, 47_000);
+                try encoder.float(.gt, 1, 400_000);
+            }
+        }.make },
+        .{ .name = "count, int32 and text", .make = struct {
+            fn make(encoder: *Encoder) Encoder.Error!void {
+                try encoder.number(.ge, 3, 47_000);
+                try encoder.text(.eq, 6, "B738");
+            }
+        }.make },
+    };
+
+    /// The fastest of some rounds, and how many rows pass, so that the work cannot be left out.
+    fn run(count: Count, bench: *Bench, cursor: *Cursor, suffix: []const u8) !void {
+        var encoder: Encoder = .init(gpa, 0);
+        defer encoder.deinit();
+        encoder.header.flags.count_only = true;
+        try count.make(&encoder);
+        const output = try gpa.alignedAlloc(u8, .@"8", 1 << 17);
+        defer gpa.free(output);
+        var fastest: f64 = std.math.inf(f64);
+        for (0..10) |_| {
+            const started = processorNs();
+            var reason: []const u8 = "";
+            try cursor.open(bench.table, try encoder.finish(), &reason);
+            defer cursor.close();
+            bench.session.pin();
+            defer bench.session.unpin();
+            const view: reader.View = .{ .snapshot = reader.snapshotNow(bench.region) };
+            var scan: reader.Scan = .init(bench.region, bench.table, view);
+            while (!(try cursor.fill(&scan, output, .{})).done) {}
+            const ns: f64 = @floatFromInt(processorNs() - started);
+            fastest = @min(fastest, ns / @as(f64, @floatFromInt(cursor.stats.examined)));
+            bench.sum += @floatFromInt(cursor.stats.returned);
+        }
+        var name: [64]u8 = undefined;
+        report(try std.fmt.bufPrint(&name, "{s}{s}", .{ count.name, suffix }), fastest);
     }
 };
 
@@ -187,6 +250,8 @@ pub fn main(init: std.process.Init.Minimal) !void {
         .random = .init(1),
     };
     try measure(&bench, "insert by upsert", rows, 1, Operations.upsertNew);
+    const cursor: *Cursor = try .create(gpa);
+    for (Count.all) |count| try count.run(&bench, cursor, "");
     try measure(&bench, "upsert, random row", 3 * rows, 1, Operations.upsertRandom);
     try measure(&bench, "upsert, random row, batched", rows / 64, 64, Operations.upsertRandomBatch);
     try measure(&bench, "upsert, 1000 hot, batched", rows / 64, 64, Operations.upsertHotBatch);
@@ -194,6 +259,7 @@ pub fn main(init: std.process.Init.Minimal) !void {
     try measure(&bench, "get, random row", rows, 1, Operations.getRandom);
     try measure(&bench, "get, 1000 hot rows", rows, 1, Operations.getHot);
 
+    for (Count.all) |count| try count.run(&bench, cursor, ", reused");
     const started = processorNs();
     var scan: reader.Scan = .init(&region, &table, .{ .snapshot = reader.snapshotNow(&region) });
     session.pin();

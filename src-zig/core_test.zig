@@ -266,6 +266,27 @@ fn expectPassing(bench: *Bench, s: *Session, model: []const ?i64) !void {
     }
     try testing.expectEqual(expected, passing);
     try testing.expectEqual(row_count.total(&bench.region, 0), examined);
+    for ([_]u64{ 3, 1000, std.math.maxInt(u64) }) |budget_each| {
+        try expectCount(bench, at_least, expected, budget_each);
+    }
+}
+
+/// A scan that counts finds as many, however the work is cut up.
+fn expectCount(bench: *Bench, passes: filter.Predicate, expected: u64, budget_each: u64) !void {
+    const view: reader.View = .{ .snapshot = reader.snapshotNow(&bench.region) };
+    for ([_][]const filter.Predicate{ &.{passes}, &.{ passes, passes, passes } }) |predicates| {
+        var scan: reader.Scan = .init(&bench.region, &bench.table, view);
+        var counted: u64 = 0;
+        var examined: u64 = 0;
+        while (true) {
+            var budget = budget_each;
+            counted += try scan.countPassing(predicates, &budget);
+            examined += budget_each - budget;
+            if (budget > 0) break;
+        }
+        try testing.expectEqual(expected, counted);
+        try testing.expectEqual(row_count.total(&bench.region, 0), examined);
+    }
 }
 
 test "region_full: nothing half done, and what is deleted comes back" {

@@ -17,7 +17,12 @@
 //!     fn nextPassing(source, first: *const Predicate, budget: *u64) !?RowRef
 //!
 //! which passes over the rows that fail the first test, and counts each row that it looks at. It
-//! gives rows of a size that the table has.
+//! gives rows of a size that the table has. And
+//!
+//!     fn countPassing(source, predicates: []const Predicate, budget: *u64) !u64
+//!
+//! which gives the number of rows that pass all tests, and counts down for each that it looks at;
+//! it ends where the source or the budget does.
 //!
 //! A plan without a sort streams: a batch ends when the output is full and goes on with the same
 //! source, and the source is not read past the limit. A plan with a sort reads the source to its
@@ -237,7 +242,11 @@ pub const Cursor = struct {
         defer scan.finish(cursor);
         const wanted = cursor.skip +| cursor.left;
         var found: u64 = 0;
-        while (found < wanted) : (found += 1) {
+        if (wanted == std.math.maxInt(u64) and has(@TypeOf(source), "countPassing")) {
+            found = try source.countPassing(cursor.filter.predicates, &scan.budget);
+            scan.matched = found;
+            scan.at_end = scan.budget > 0;
+        } else while (found < wanted) : (found += 1) {
             _ = try scan.next(source) orelse break;
         }
         cursor.noteCount(found, scan.at_end);
@@ -363,6 +372,11 @@ pub const Cursor = struct {
     }
 };
 
+/// Whether the source can do what it need not.
+inline fn has(comptime Source: type, comptime name: []const u8) bool {
+    return @hasDecl(std.meta.Child(Source), name);
+}
+
 /// The innermost loop of a batch. Its counters are here and not in the cursor so that they stay in
 /// registers.
 const Scan = struct {
@@ -393,7 +407,7 @@ const Scan = struct {
 
     /// The next row that passes; null where the source or the budget ends.
     inline fn next(scan: *Scan, source: anytype) !?RowRef {
-        if (comptime @hasDecl(std.meta.Child(@TypeOf(source)), "nextPassing")) {
+        if (comptime has(@TypeOf(source), "nextPassing")) {
             if (scan.filter.predicates.len > 0) return scan.nextPassing(source);
         }
         while (scan.budget > 0) {

@@ -75,8 +75,9 @@ pub const Filter = struct {
         return filter.predicates.len <= 1 or run(filter.predicates[1..], row);
     }
 
+    /// Whether the row passes all of them.
     // Not inline: within the loop of a scan, the tests of all kinds leave no registers to the loop.
-    noinline fn run(predicates: []const Predicate, row: RowRef) bool {
+    pub noinline fn run(predicates: []const Predicate, row: RowRef) bool {
         for (predicates) |*predicate| if (!predicate.passes(row)) return false;
         return true;
     }

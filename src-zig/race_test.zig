@@ -145,7 +145,12 @@ fn read(race: *Race) !void {
         if (try reader.find(region, &race.bench.table, key, .latest)) |row| race.look(row);
         const view: reader.View = .{ .snapshot = reader.snapshotNow(region) };
         var rows: reader.Scan = .init(region, &race.bench.table, view);
-        while (try rows.next()) |row| race.look(row);
+        var seen: u64 = 0;
+        while (try rows.next()) |row| : (seen += 1) race.look(row);
+        var counted_rows: reader.Scan = .init(region, &race.bench.table, view);
+        var budget: u64 = std.math.maxInt(u64);
+        const counted_all = try counted_rows.countPassing(&.{}, &budget);
+        if (counted_all != seen) _ = race.miscounted.fetchAdd(1, .monotonic);
         const index = &race.indexes.current()[0];
         const low: i64 = @intCast(round * 7 % 1024);
         for ([_]index_scan.Access{ .{}, try accessFrom(index, low) }) |access| {

@@ -13,6 +13,7 @@ const slabs = @import("slabs.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
 const row_module = @import("row.zig");
+const heap_count = @import("heap_count.zig");
 const filter_module = @import("filter.zig");
 const session_module = @import("session.zig");
 const table_info = @import("table_info.zig");
@@ -26,6 +27,8 @@ const Position = version_module.Position;
 const RelPtr = version_module.RelPtr;
 const versionAt = version_module.versionAt;
 const nodeAt = version_module.nodeAt;
+const HeapCount = heap_count.HeapCount;
+const Predicate = filter_module.Predicate;
 const assert = std.debug.assert;
 
 /// What to see.
@@ -215,7 +218,7 @@ pub const Scan = struct {
     /// half the time of a loop that asks for one row after the other and tests each.
     pub fn nextPassing(
         scan: *Scan,
-        predicate: *const filter_module.Predicate,
+        predicate: *const Predicate,
         budget: *u64,
     ) error{Corrupt}!?RowRef {
         switch (predicate.op) {
@@ -226,7 +229,7 @@ pub const Scan = struct {
     fn nextPassingAs(
         scan: *Scan,
         comptime op: filter_module.Op,
-        predicate: *const filter_module.Predicate,
+        predicate: *const Predicate,
         budget: *u64,
     ) error{Corrupt}!?RowRef {
         // Copies, so that nothing need be read again after a write.
@@ -242,7 +245,7 @@ pub const Scan = struct {
     inline fn passingOfSlab(
         scan: *Scan,
         comptime op: filter_module.Op,
-        predicate: *const filter_module.Predicate,
+        predicate: *const Predicate,
         budget: *u64,
     ) error{Corrupt}!?RowRef {
         var granule = scan.granule;
@@ -276,16 +279,28 @@ pub const Scan = struct {
     }
 
     inline fn shows(scan: *const Scan, granule: RelPtr) bool {
-        const version = versionAt(scan.region, granule);
-        while (true) {
-            const xmin = version.xmin.load(.acquire);
-            // What is not stamped, or aborted, is larger than any position.
-            if (xmin == 0 or xmin > scan.at) return false;
-            const xmax = version.xmax.load(.acquire);
-            if (xmax != 0 and xmax <= scan.at) return false;
-            if (version.xmin.load(.acquire) != xmin) continue;
-            return !version.isTombstone();
+        return heap_count.isShown(versionAt(scan.region, granule), scan.at) != 0;
+    }
+
+    /// The number of rows that pass all tests; `budget` as for `nextPassing`.
+    pub fn countPassing(
+        scan: *Scan,
+        predicates: []const Predicate,
+        budget: *u64,
+    ) error{Corrupt}!u64 {
+        var counter: HeapCount = .init(scan.table, predicates, scan.at);
+        while (budget.* > 0) {
+            while (scan.left > 0 and budget.* > 0) {
+                // No more are looked at than there are blocks.
+                const blocks: u32 = @intCast(@min(scan.left, budget.*));
+                const first = versionAt(scan.region, scan.granule);
+                budget.* -= try counter.some(first, scan.block_granules, blocks);
+                scan.granule += blocks * scan.block_granules;
+                scan.left -= blocks;
+            }
+            if (scan.left == 0 and !scan.nextSlab()) break;
         }
+        return counter.found;
     }
 
     fn nextSlab(scan: *Scan) bool {
