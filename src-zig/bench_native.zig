@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const aerostore = @import("aerostore");
+const limits = aerostore.limits;
 const os = aerostore.os;
 const region_module = aerostore.region;
 const statement = aerostore.statement;
@@ -144,6 +145,25 @@ const Count = struct {
     }
 };
 
+/// One word of each line of all slabs: what memory alone takes for the bytes of a row, 128 here.
+fn sweep(bench: *Bench) void {
+    const region = bench.region;
+    const granules = region.control.memory.slab_top.load(.acquire) * limits.slab_granules;
+    const first = region.pointer(u8, region.slabs_first);
+    const words: [*]const u64 = @ptrCast(@alignCast(first));
+    const lines = @as(u64, granules) * (limits.granule_size / 64);
+    var fastest: f64 = std.math.inf(f64);
+    for (0..10) |_| {
+        const started = processorNs();
+        var sum: u64 = 0;
+        for (0..lines) |line| sum +%= words[line * 8];
+        const ns: f64 = @floatFromInt(processorNs() - started);
+        fastest = @min(fastest, ns / @as(f64, @floatFromInt(lines / 2)));
+        bench.sum += @floatFromInt(sum & 1);
+    }
+    report("memory alone, 128 bytes", fastest);
+}
+
 /// Processor time of this thread: the clock on the wall tells about the neighbours as well.
 fn processorNs() u64 {
     var time: std.os.linux.timespec = undefined;
@@ -251,6 +271,7 @@ pub fn main(init: std.process.Init.Minimal) !void {
     };
     try measure(&bench, "insert by upsert", rows, 1, Operations.upsertNew);
     const cursor: *Cursor = try .create(gpa);
+    sweep(&bench);
     for (Count.all) |count| try count.run(&bench, cursor, "");
     try measure(&bench, "upsert, random row", 3 * rows, 1, Operations.upsertRandom);
     try measure(&bench, "upsert, random row, batched", rows / 64, 64, Operations.upsertRandomBatch);
@@ -259,6 +280,7 @@ pub fn main(init: std.process.Init.Minimal) !void {
     try measure(&bench, "get, random row", rows, 1, Operations.getRandom);
     try measure(&bench, "get, 1000 hot rows", rows, 1, Operations.getHot);
 
+    sweep(&bench);
     for (Count.all) |count| try count.run(&bench, cursor, ", reused");
     const started = processorNs();
     var scan: reader.Scan = .init(&region, &table, .{ .snapshot = reader.snapshotNow(&region) });

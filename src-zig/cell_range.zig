@@ -75,12 +75,18 @@ pub const CellRange = struct {
 
     const Interval = struct { low: u64, span: u64 = 0, is_inverted: bool = false };
 
-    fn made(predicate: *const Predicate, fixed_size: u32, width: u32, of_cell: Interval) ?CellRange {
+    fn made(
+        predicate: *const Predicate,
+        fixed_size: u32,
+        width: u32,
+        of_cell: Interval,
+    ) ?CellRange {
         const offset: u32 = predicate.offset;
         assert(width >= 1 and width <= 8 and offset + width <= fixed_size);
         // Aligned, it lies in one line of the cache.
         const aligned = offset & ~@as(u32, 7);
-        const at = if (offset + width <= aligned + 8) aligned else @min(offset, fixed_size - 8);
+        const fits = offset + width <= aligned + 8;
+        const at = if (fits) aligned else @min(offset, fixed_size - 8);
         const shift: u6 = @intCast((offset - at) * 8);
         const ones = @as(u64, std.math.maxInt(u64)) >> @intCast(64 - width * 8);
         var low = of_cell.low;

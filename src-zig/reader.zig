@@ -288,7 +288,8 @@ pub const Scan = struct {
         predicates: []const Predicate,
         budget: *u64,
     ) error{Corrupt}!u64 {
-        var counter: HeapCount = .init(scan.table, predicates, scan.at);
+        var counter = HeapCount.init(scan.table, predicates, scan.at) orelse
+            return scan.countEach(predicates, budget);
         while (budget.* > 0) {
             while (scan.left > 0 and budget.* > 0) {
                 // No more are looked at than there are blocks.
@@ -301,6 +302,20 @@ pub const Scan = struct {
             if (scan.left == 0 and !scan.nextSlab()) break;
         }
         return counter.found;
+    }
+
+    fn countEach(
+        scan: *Scan,
+        predicates: []const Predicate,
+        budget: *u64,
+    ) error{Corrupt}!u64 {
+        var found: u64 = 0;
+        const rest = predicates[1..];
+        while (budget.* > 0) {
+            const row = try scan.nextPassing(&predicates[0], budget) orelse break;
+            found += @intFromBool(rest.len == 0 or filter_module.Filter.run(rest, row));
+        }
+        return found;
     }
 
     fn nextSlab(scan: *Scan) bool {
