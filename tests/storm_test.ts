@@ -116,7 +116,6 @@ for (const promise of ["on", "off"] as const) {
       using crew = new Crew(store, 2, seed);
       const random = randomNumbers(seed);
       const { directory, options } = store;
-      let early = 0;
       for (let round = 0; round < rounds; round++) {
         crew.start();
         await crew.progress(20 + random(50));
@@ -128,19 +127,18 @@ for (const promise of ["on", "off"] as const) {
             options,
           });
           let last = await opener.next();
-          for (let count = random(4); count > 0 && last !== "open"; count--) {
+          // The first is hit while it opens; the others where chance will have it.
+          for (let count = strike === 0 ? 0 : random(4); count > 0 && last !== "open"; count--) {
             last = await opener.next();
           }
           await new Promise((resolve) => setTimeout(resolve, random(6)));
           await opener.kill();
-          if (last !== "open") early += 1;
         }
         using db = store.open();
         crew.checkAll(db);
         assert.equal(db.table(Presence).count(), 20_000);
         db.close();
       }
-      assert.ok(early > 0, "all of them were open before they were killed");
     });
 
     test("a leader that was stopped, replaced and woken up", { timeout }, async () => {
