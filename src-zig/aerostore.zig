@@ -31,6 +31,7 @@ pub const pk_map = @import("pk_map.zig");
 pub const row_count = @import("row_count.zig");
 pub const index_key = @import("index_key.zig");
 pub const ordered_index = @import("ordered_index.zig");
+pub const index_ahead = @import("index_ahead.zig");
 pub const index_guide = @import("index_guide.zig");
 pub const index_guide_block = @import("index_guide_block.zig");
 pub const index_guide_change = @import("index_guide_change.zig");
@@ -84,6 +85,7 @@ test {
     _ = row_count;
     _ = index_key;
     _ = ordered_index;
+    _ = index_ahead;
     _ = index_guide;
     _ = index_guide_block;
     _ = index_guide_change;

@@ -111,6 +111,7 @@ const Bench = struct {
 /// A B+tree of numbers. One thread, one process, and half done if it is killed.
 const Tree = struct {
     gpa: std.mem.Allocator,
+    /// All that there will ever be.
     nodes: std.ArrayList(Node) = .empty,
     root: u32 = 0,
     height: u32 = 0,
@@ -125,10 +126,19 @@ const Tree = struct {
     };
     const Split = struct { key: u64, node: u32 };
 
-    fn init(gpa: std.mem.Allocator) !Tree {
+    fn init(gpa: std.mem.Allocator, rows: u64) !Tree {
         var tree: Tree = .{ .gpa = gpa };
-        try tree.nodes.append(gpa, .{});
+        const node_count = rows / 20 + 16;
+        const nodes = try gpa.alignedAlloc(Node, .fromByteUnits(huge_page), node_count);
+        askForHugePages(std.mem.sliceAsBytes(nodes));
+        tree.nodes = .initBuffer(nodes);
+        tree.nodes.appendAssumeCapacity(.{});
         return tree;
+    }
+
+    fn deinit(tree: *Tree) void {
+        const nodes: []align(huge_page) Node = @alignCast(tree.nodes.allocatedSlice());
+        tree.gpa.free(nodes);
     }
 
     inline fn below(node: *const Node, key: u64) u32 {
@@ -164,7 +174,7 @@ const Tree = struct {
         var split: ?Split = null;
         var target = at;
         if (tree.nodes.items[at].count == fanout) {
-            try tree.nodes.append(tree.gpa, .{});
+            try tree.nodes.appendBounded(.{});
             const new: u32 = @intCast(tree.nodes.items.len - 1);
             const left = &tree.nodes.items[at];
             const right = &tree.nodes.items[new];
@@ -247,8 +257,8 @@ fn benchMoves(gpa: std.mem.Allocator, random: std.Random, rows: u64) !u64 {
     const Row = struct { a: u64, b: u64 };
     const table = try gpa.alloc(Row, rows);
     defer gpa.free(table);
-    var trees: [2]Tree = .{ try .init(gpa), try .init(gpa) };
-    defer for (&trees) |*tree| tree.nodes.deinit(gpa);
+    var trees: [2]Tree = .{ try .init(gpa, 2 * rows), try .init(gpa, 2 * rows) };
+    defer for (&trees) |*tree| tree.deinit();
     for (table, 0..) |*row, id| {
         row.* = .{ .a = random.int(u64), .b = id };
         try trees[0].put(row.a, @intCast(id));
@@ -298,8 +308,8 @@ fn compareKeys(wanted: u64, key: u64) std.math.Order {
 
 fn benchTree(gpa: std.mem.Allocator, rows: u64) !u64 {
     var random: std.Random.DefaultPrng = .init(1);
-    var tree: Tree = try .init(gpa);
-    defer tree.nodes.deinit(gpa);
+    var tree: Tree = try .init(gpa, rows);
+    defer tree.deinit();
     var started = cpuNs();
     for (0..rows) |id| try tree.put(random.random().int(u64) ^ 1 << 63, @intCast(id));
     report("B+tree: insert, a random key", rows, started);
@@ -312,6 +322,13 @@ fn benchTree(gpa: std.mem.Allocator, rows: u64) !u64 {
     sum +%= try benchMoves(gpa, random.random(), rows);
     sum +%= try benchArray(gpa, random.random(), rows);
     return sum;
+}
+
+const huge_page = 2 << 20;
+
+/// Regions stand in huge pages where the kernel has some, so what they are compared with does too.
+fn askForHugePages(memory: []u8) void {
+    _ = std.os.linux.madvise(memory.ptr, memory.len, std.os.linux.MADV.HUGEPAGE);
 }
 
 fn cpuNs() u64 {
@@ -339,8 +356,9 @@ pub fn main(init: std.process.Init) !void {
 fn run(gpa: std.mem.Allocator, rows: u64) !u64 {
     const size = @max(64 << 20, rows * 1024);
     const config: engine.region.Config = .forSize(size);
-    const memory = try gpa.alignedAlloc(u8, .fromByteUnits(4096), config.size_max);
+    const memory = try gpa.alignedAlloc(u8, .fromByteUnits(huge_page), config.size_max);
     defer gpa.free(memory);
+    askForHugePages(memory);
     @memset(memory, 0);
     try engine.region.format(memory.ptr, config, .{});
     var region: engine.region.Region = .init(memory.ptr);

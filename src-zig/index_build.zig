@@ -108,6 +108,7 @@ fn enterSome(
         .region = region,
         .root = index.root,
         .slot = session.slot_index,
+        .room = &session.index_scratch.key,
     };
     for (0..rows_per_pin) |_| {
         const row = nodes.next() orelse return false;
@@ -140,6 +141,7 @@ fn takeOut(session: *Session, root: u32, count: u32) Error!bool {
         .region = region,
         .root = root,
         .slot = session.slot_index,
+        .room = &session.index_scratch.key,
     };
     for (0..count) |_| {
         try session.reserveLog(2);

@@ -44,6 +44,7 @@ const version_module = @import("version.zig");
 const Region = region_module.Region;
 const RowRef = row_module.RowRef;
 const OrderedIndex = ordered_index.OrderedIndex;
+const Place = ordered_index.Place;
 const State = ordered_index.State;
 const Head = version_module.Head;
 const Session = @import("session.zig").Session;
@@ -63,6 +64,8 @@ pub const Entries = struct {
     /// Granule of its root.
     root: u32,
     slot: u32,
+    /// For keys that are looked at. Not on the stack, where a safe build fills it each time.
+    room: *index_key.Key,
 
     inline fn ordered(entries: Entries) OrderedIndex {
         return .at(entries.region, entries.root);
@@ -97,7 +100,7 @@ pub const Entries = struct {
                         if (node.state.cas(word, live.bits(), .acq_rel, .acquire) != null) continue;
                     },
                     .dead, _ => {
-                        _ = index.remove(entries.slot, found);
+                        _ = index.remove(entries.slot, found, &place);
                         continue;
                     },
                 }
@@ -119,21 +122,20 @@ pub const Entries = struct {
     }
 
     /// The entry of a key and row, or 0.
-    fn findKey(entries: Entries, key: []const u8, row: RelPtr) RelPtr {
-        var place: ordered_index.Place = undefined;
+    fn findKey(entries: Entries, key: []const u8, row: RelPtr, place: *Place) RelPtr {
         const prefix = entries.keys().prefixOf(key);
-        return entries.ordered().find(entries.slot, &.entry(key, row, prefix), &place);
+        return entries.ordered().find(entries.slot, &.entry(key, row, prefix), place);
     }
 
-    /// The entry of the key that a version has, or 0. `at` may be 0, or a version that was never
-    /// filled.
-    pub fn findOf(entries: Entries, at: RelPtr, row: RelPtr) RelPtr {
+    /// The entry of the key that a version has, and where it stands, or 0. `at` may be 0, or a
+    /// version that was never filled.
+    pub fn findOf(entries: Entries, at: RelPtr, row: RelPtr, place: *Place) RelPtr {
         if (at == 0) return 0;
         const version = versionAt(entries.region, at);
         if (version.isTombstone() or !entries.keys().allows(version.payloadSize())) return 0;
-        var key: index_key.Key = undefined;
+        const key = entries.room;
         key.encode(entries.keys(), rowOf(entries.region, at));
-        return entries.findKey(key.slice(), row);
+        return entries.findKey(key.slice(), row, place);
     }
 
     /// Undoes an `index` entry of a transaction that is rolled back, whose version `at` has left
@@ -143,10 +145,11 @@ pub const Entries = struct {
         const region = entries.region;
         const own = if (entry.block != 0 and
             slabs.holds(region, entry.block, entry.generation)) entry.block else 0;
+        var place: Place = undefined;
         const found = if (own != 0) blk: {
             const node = ordered_index.nodeAt(region, own);
-            break :blk entries.findKey(node.key(), node.row);
-        } else entries.findOf(at, entry.row);
+            break :blk entries.findKey(node.key(), node.row, &place);
+        } else entries.findOf(at, entry.row, &place);
         if (own != 0 and own != found) {
             // Never linked, and then ours to free, or dead and somebody else's to free.
             const state = State.from(ordered_index.nodeAt(region, own).state.load(.acquire));
@@ -163,7 +166,7 @@ pub const Entries = struct {
         sync.step();
         entry.old = 0; // it was a version
         entry.kind = .index_retire;
-        noteEmpty(region, entry, entries.removeUnneeded(entry));
+        noteEmpty(region, entry, entries.removeUnneeded(entry, &place));
     }
 
     /// Leaves it to whoever drains the log entry to take out a block of the guide that is empty now
@@ -177,8 +180,9 @@ pub const Entries = struct {
 
     /// Removes the node of an `index_retire` entry with ts unfinished, unless some version needs
     /// it. Afterwards the entry is nothing, or names when the node may be freed. Can be repeated.
-    /// Returns what `OrderedIndex.remove` does.
-    pub fn removeUnneeded(entries: Entries, entry: *Entry) RelPtr {
+    /// `found` is where the caller has found the node under this pin, or null. Returns what
+    /// `OrderedIndex.remove` does.
+    pub fn removeUnneeded(entries: Entries, entry: *Entry, found: ?*const Place) RelPtr {
         const region = entries.region;
         const node = ordered_index.nodeAt(region, entry.block);
         const tag: u10 = if (sync.mutated(.untagged_dying)) 0 else @intCast(entries.slot);
@@ -187,7 +191,7 @@ pub const Entries = struct {
         while (true) {
             const word = node.state.load(.acquire);
             const state = State.from(word);
-            if (word == dead) return entries.finish(entry); // killed after the swap below
+            if (word == dead) return entries.finish(entry, found); // killed after the swap below
             if (state.phase == .dead) return nothing(entry);
             if (word == dying) break;
             if (node.state.cas(word, dying, .acq_rel, .acquire) == null) break;
@@ -199,7 +203,7 @@ pub const Entries = struct {
             return nothing(entry);
         }
         if (node.state.cas(dying, dead, .acq_rel, .acquire) != null) return nothing(entry);
-        return entries.finish(entry);
+        return entries.finish(entry, found);
     }
 
     /// Removes the node of such an entry whether a version needs it or not.
@@ -210,13 +214,13 @@ pub const Entries = struct {
             const word = node.state.load(.acquire);
             const state = State.from(word);
             if (state.phase == .dead) {
-                const empty = entries.ordered().remove(entries.slot, entry.block);
+                const empty = entries.ordered().remove(entries.slot, entry.block, null);
                 _ = nothing(entry);
                 return empty;
             }
             if (node.state.cas(word, dead, .acq_rel, .acquire) == null) break;
         }
-        return entries.finish(entry);
+        return entries.finish(entry, null);
     }
 
     fn nothing(entry: *Entry) RelPtr {
@@ -225,8 +229,8 @@ pub const Entries = struct {
         return 0;
     }
 
-    fn finish(entries: Entries, entry: *Entry) RelPtr {
-        const empty = entries.ordered().remove(entries.slot, entry.block);
+    fn finish(entries: Entries, entry: *Entry, found: ?*const Place) RelPtr {
+        const empty = entries.ordered().remove(entries.slot, entry.block, found);
         sync.fence();
         entry.ts.store(vacuum.retirePosition(entries.region), .release);
         return empty;
@@ -290,7 +294,7 @@ pub const Entries = struct {
         if (header.isTombstone() or header.table != entries.ordered().root.table) return false;
         const size = header.payloadSize();
         if (!entries.keys().allows(size)) return false;
-        var key: index_key.Key = undefined;
+        const key = entries.room;
         key.encode(entries.keys(), .{
             .payload = @alignCast(versionAt(entries.region, at).payload()),
             .null_mask = header.null_mask,

@@ -129,6 +129,14 @@ pub const Block = extern struct {
         return block.indexAmong(block.used(), granule);
     }
 
+    /// The same for one with this prefix, which is where its prefix says if nothing has gone wrong.
+    pub fn indexNear(block: *const Block, granule: RelPtr, prefix: u64) ?u32 {
+        const count = block.used();
+        const at = block.countLess(count, std.math.maxInt(u64), prefix);
+        if (at < count and block.reference(at).granule == granule) return at;
+        return block.indexAmong(count, granule);
+    }
+
     fn indexAmong(block: *const Block, count: u32, granule: RelPtr) ?u32 {
         for (0..count) |at| {
             if (block.reference(at).granule == granule) return @intCast(at);
@@ -150,9 +158,10 @@ pub const Block = extern struct {
     }
 
     /// Takes the reference to `granule` out. Whoever has the lock. Returns how many are left.
-    pub fn drop(block: *Block, granule: RelPtr) u32 {
+    pub fn drop(block: *Block, granule: RelPtr, near_prefix: u64) u32 {
         const count = block.used();
-        const found = block.indexAmong(count, granule) orelse return count;
+        const found = block.indexNear(granule, near_prefix) orelse return count;
+        if (found >= count) return count;
         for (found + 1..count) |from| {
             const prefix = block.prefixes[from].load(.monotonic);
             block.prefixes[from - 1].store(prefix, .monotonic);

@@ -224,17 +224,17 @@ fn addBlock(guide: Guide, session: *Session, level: usize, granule: RelPtr) void
     insert(guide, session, level, &target, 0);
 }
 
-/// Drops the hint for something that has gone from the list below `level`. `near` is a block of
-/// the level, at which or right of which the hint stands. Returns the block if that is empty
-/// now and may go, else 0.
-pub fn drop(guide: Guide, slot: u32, near: RelPtr, granule: RelPtr) RelPtr {
+/// Drops the hint for something that has gone from the list below `level`, whose prefix is given.
+/// `near` is a block of the level, at which or right of which the hint stands. Returns the block if
+/// that is empty now and may go, else 0.
+pub fn drop(guide: Guide, slot: u32, near: RelPtr, granule: RelPtr, prefix: u64) RelPtr {
     var at = near;
     for (0..2) |_| {
         if (at == 0) return 0;
         const block = blockAt(guide.region, at);
-        if (block.indexOf(granule) != null) {
+        if (block.indexNear(granule, prefix) != null) {
             block.acquire(slot);
-            const left = block.drop(granule);
+            const left = block.drop(granule, prefix);
             block.release(slot);
             return if (left == 0 and block.low_size != 0) at else 0;
         }
@@ -285,7 +285,7 @@ pub fn finishTakeOut(guide: Guide, slot: u32, entry: *Entry) RelPtr {
     var empty: RelPtr = 0;
     if (level + 1 < level_count and block.low_size != 0) {
         const near = guide.blockOf(level + 1, &.entry(block.low(), 0, block.low_prefix));
-        empty = drop(guide, slot, near, entry.block);
+        empty = drop(guide, slot, near, entry.block, block.low_prefix);
     }
     sync.fence();
     entry.ts.store(vacuum.retirePosition(guide.region), .release);

@@ -11,6 +11,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const index_ahead = @import("index_ahead.zig");
 const index_guide = @import("index_guide.zig");
 const index_key = @import("index_key.zig");
 const ordered_index = @import("ordered_index.zig");
@@ -101,6 +102,8 @@ pub const Scan = struct {
     at: RelPtr = 0,
     /// What of the way upwards is asked for ahead of time.
     ahead: index_guide.Ahead = .{},
+    /// Keys of the list whose searches are begun.
+    keys_ahead: u32 = 0,
     /// In phase `group`: one of its entries.
     group: RelPtr = 0,
     /// Entries to visit, in the order of the result.
@@ -155,6 +158,7 @@ pub const Scan = struct {
         scan.phase = .start;
         scan.at = 0;
         scan.ahead = .{};
+        scan.keys_ahead = 0;
         scan.group = 0;
         scan.batch_count = 0;
         scan.batch_at = 0;
@@ -170,10 +174,13 @@ pub const Scan = struct {
             }
             scan.batch_at = 0;
             scan.batch_count = 0;
-            while (scan.batch_count == 0) {
-                if (scan.phase == .end) return null;
+            while (scan.phase != .end) {
                 try scan.step();
+                if (scan.batch_count == batch_size) break;
+                // The rows of several keys are asked for together.
+                if (scan.batch_count > 0 and scan.phase != .start) break;
             }
+            if (scan.batch_count == 0) return null;
             scan.prefetchRows();
         }
     }
@@ -189,7 +196,31 @@ pub const Scan = struct {
         }
     }
 
+    /// Begins the searches for the next keys of the list together.
+    fn lookAhead(scan: *Scan) void {
+        var cells = scan.access.keys orelse return;
+        if (scan.keys_ahead > 0) {
+            scan.keys_ahead -= 1;
+            return;
+        }
+        if (cells.left < 2 or !index_ahead.isLarge(scan.index.root)) return;
+        // Room for a bound, which is decoded anew when its turn comes.
+        const bound = &scan.access.low;
+        var ahead: index_ahead.Ahead = .{};
+        var count: u8 = 0;
+        while (!ahead.isFull()) {
+            const cell = cells.next() orelse break;
+            const end: Bound.End = .{ .is_low = true, .inclusive = true };
+            if (!bound.decode(&scan.keys, cell, end, &count)) break;
+            const probe: Probe = .at(&scan.keys, bound);
+            ahead.add(scan.region, scan.index.root, probe.prefix);
+        }
+        scan.keys_ahead = ahead.count -| 1;
+        ahead.run(scan.region);
+    }
+
     fn start(scan: *Scan) Error!void {
+        scan.lookAhead();
         if (!try scan.access.begin(&scan.keys)) {
             scan.phase = .end;
             return;

@@ -1,6 +1,7 @@
 //! Secondary indexes on a region in private memory: against a model, under churn, and after kills.
 
 const std = @import("std");
+const index_ahead = @import("index_ahead.zig");
 const index_build = @import("index_build.zig");
 const index_guide_block = @import("index_guide_block.zig");
 const index_count = @import("index_count.zig");
@@ -431,4 +432,168 @@ test "index_build.findDropped: gives an index a position that a kill has left wi
     indexed.bench.settle(indexed.session);
     try index_build.collect(indexed.session, 1000);
     try testing.expect(!index_build.findDropped(region).any);
+}
+
+/// Every block of an index's guide.
+fn blocksOf(indexed: *Indexed, number: u32, into: *std.ArrayList(*index_guide_block.Block)) !void {
+    const region = &indexed.bench.region;
+    const index: OrderedIndex = .at(region, indexed.indexes.byNumber(number).?.root);
+    for (index.root.heads[1..]) |*head| {
+        var at = Link.from(head.raw).node;
+        while (at != 0) {
+            const block = index_guide_block.blockAt(region, at);
+            try into.append(testing.allocator, block);
+            at = Link.from(block.link.raw).node;
+        }
+    }
+}
+
+test "index_ahead: blocks of any bytes neither stop it nor lead it out of memory" {
+    var indexed: Indexed = undefined;
+    try indexed.init(16 << 20, false);
+    defer indexed.deinit();
+    for (0..5000) |i| {
+        _ = try indexed.put(.insert, @intCast(i), @intCast(i), words[i % words.len]);
+    }
+    const region = &indexed.bench.region;
+    const root = indexed.indexes.byNumber(0).?.rootOf(region);
+    try testing.expect(index_ahead.isLarge(root));
+    var blocks: std.ArrayList(*index_guide_block.Block) = .empty;
+    defer blocks.deinit(testing.allocator);
+    try blocksOf(&indexed, 0, &blocks);
+    const before = try testing.allocator.alloc(index_guide_block.Block, blocks.items.len);
+    defer testing.allocator.free(before);
+    for (before, blocks.items) |*copy, block| copy.* = block.*;
+
+    var random: std.Random.DefaultPrng = .init(3);
+    const any = random.random();
+    indexed.session.pin();
+    for (0..300) |round| {
+        for (blocks.items) |block| for (&block.prefixes, &block.references) |*prefix, *word| {
+            if (any.uintLessThan(u32, 4) != 0) continue;
+            prefix.raw = any.int(u64);
+            const other = blocks.items[any.uintLessThan(usize, blocks.items.len)];
+            word.raw = switch (any.uintLessThan(u32, 4)) {
+                0 => any.int(u64),
+                // Within the region, of whatever stands there.
+                1 => (index_guide_block.Reference{
+                    .granule = any.uintLessThan(u32, 16 << 20 >> 6),
+                    .generation = any.uintLessThan(u32, 4),
+                }).bits(),
+                // Of another block, or an entry at a wrong place.
+                else => other.references[any.uintLessThan(usize, other.references.len)].raw,
+            };
+        };
+        if (round % 3 == 0) for (blocks.items) |block| {
+            block.count.raw = any.int(u32);
+        };
+        var ahead: index_ahead.Ahead = .{};
+        while (!ahead.isFull()) ahead.add(region, root, any.int(u64));
+        ahead.run(region);
+        try testing.expectEqual(0, ahead.count);
+    }
+    for (before, blocks.items) |*copy, block| block.* = copy.*;
+    indexed.session.unpin();
+    try indexed.bench.expectSound(indexed.session);
+}
+
+test "index_ahead: wrong prefixes and misplaced hints change no result" {
+    var indexed: Indexed = undefined;
+    try indexed.init(32 << 20, false);
+    defer indexed.deinit();
+    const model = try testing.allocator.alloc(?Model, 4000);
+    defer testing.allocator.free(model);
+    for (model, 0..) |*row, i| {
+        const n: i64 = @intCast(i);
+        row.* = .{ .n = n, .s = "s" };
+        try testing.expectEqual(.done, try indexed.put(.insert, n, n, "s"));
+    }
+    try testing.expect(index_ahead.isLarge(indexed.indexes.byNumber(0).?.rootOf(
+        &indexed.bench.region,
+    )));
+    var random: std.Random.DefaultPrng = .init(4);
+    const any = random.random();
+    var blocks: std.ArrayList(*index_guide_block.Block) = .empty;
+    defer blocks.deinit(testing.allocator);
+    for (0..6) |round| {
+        blocks.clearRetainingCapacity();
+        try blocksOf(&indexed, 0, &blocks);
+        for (blocks.items) |block| {
+            const count = block.used();
+            if (count < 2 or block.level > 1) continue;
+            // What a writer leaves whose lock was taken away: prefixes beside other references.
+            for (0..4) |_| {
+                const a = any.uintLessThan(usize, count);
+                const b = any.uintLessThan(usize, count);
+                block.references[a].raw = block.references[b].raw;
+                block.prefixes[any.uintLessThan(usize, count)].raw = block.prefixes[a].raw;
+            }
+        }
+        // Rows one by one, and in one transaction; what they supersede is taken out with both.
+        var lines: [64]Line = undefined;
+        var writes: [64]transaction.Write = undefined;
+        for (0..40) |_| {
+            const first = any.uintLessThan(usize, model.len - lines.len);
+            for (&lines, &writes, first..) |*line, *one, id| {
+                const n = any.intRangeAtMost(i64, 0, 10_000);
+                try line.init(&indexed, .upsert, @intCast(id), n, "s");
+                one.* = line.write;
+                model[id] = .{ .n = n, .s = "s" };
+            }
+            if (round % 2 == 0) {
+                const result = try statement.writeMany(indexed.session, &writes);
+                try testing.expectEqual(.done, result.outcome);
+            } else for (&writes) |*one| {
+                const result = try statement.write(indexed.session, one);
+                try testing.expectEqual(.done, result.outcome);
+            }
+        }
+        for (0..2) |_| indexed.bench.settle(indexed.session);
+        try testing.expect(indexed.session.log.isEmpty());
+        try expectScans(&indexed, model);
+        try indexed.bench.expectSound(indexed.session);
+    }
+}
+
+test "Scan: gives the rows of many keys in their order, of an index with a tall guide" {
+    var indexed: Indexed = undefined;
+    try indexed.init(16 << 20, false);
+    defer indexed.deinit();
+    // Each number twice, but for those that are missing.
+    for (0..6000) |i| {
+        const n: i64 = @intCast(i / 2);
+        if (@mod(n, 10) == 7) continue;
+        _ = try indexed.put(.insert, @intCast(i), n, "s");
+    }
+    const root = indexed.indexes.byNumber(0).?.rootOf(&indexed.bench.region);
+    try testing.expect(index_ahead.isLarge(root));
+    var random: std.Random.DefaultPrng = .init(5);
+    var bytes: [100][16]u8 = undefined;
+    var wanted: [100]i64 = undefined;
+    for (&bytes, &wanted) |*cell, *n| {
+        n.* = random.random().intRangeLessThan(i64, -100, 3100);
+        @memset(cell, 0);
+        std.mem.writeInt(u32, cell[0..4], 8, .little);
+        std.mem.writeInt(i64, cell[4..12], n.*, .little);
+    }
+    indexed.session.pin();
+    defer indexed.session.unpin();
+    for ([_]u32{ 1, 2, 16, 17, 33, 100 }) |count| {
+        var scan = indexed.scan(0, .{ .keys = .{
+            .bytes = std.mem.sliceAsBytes(bytes[0..count]),
+            .left = count,
+            .alignment = 8,
+        } });
+        const columns = &indexed.bench.table.columns;
+        for (wanted[0..count]) |n| {
+            if (n < 0 or n >= 3000 or @mod(n, 10) == 7) continue;
+            for (0..2) |second| {
+                const row = (try scan.next()).?;
+                try testing.expectEqual(n, row.int64(columns[1].offset));
+                const id = row.int64(columns[0].offset);
+                try testing.expectEqual(2 * n + @as(i64, @intCast(second)), id);
+            }
+        }
+        try testing.expectEqual(null, try scan.next());
+    }
 }

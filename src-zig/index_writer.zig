@@ -12,11 +12,13 @@
 const std = @import("std");
 const sync = @import("sync");
 const gate = @import("gate.zig");
+const index_ahead = @import("index_ahead.zig");
 const index_entry = @import("index_entry.zig");
 const index_key = @import("index_key.zig");
 const index_summary = @import("index_summary.zig");
 const limits = @import("limits.zig");
 const ordered_index = @import("ordered_index.zig");
+const pk_map = @import("pk_map.zig");
 const reader = @import("reader.zig");
 const row_module = @import("row.zig");
 const slabs = @import("slabs.zig");
@@ -38,6 +40,7 @@ const RelPtr = version_module.RelPtr;
 const RowRef = row_module.RowRef;
 const TableInfo = table_info.TableInfo;
 const Xmin = version_module.Xmin;
+const Write = @import("row_write.zig").Write;
 const versionAt = version_module.versionAt;
 
 const count_max = table_indexes.count_max;
@@ -59,6 +62,10 @@ pub const Scratch = struct {
     /// Blocks of the guides at which the entries stand, or 0.
     hints: [count_max]RelPtr = undefined,
     unique_tables: [limits.table_count_max]*const TableInfo = undefined,
+    /// Room for one key at a time.
+    key: index_key.Key = undefined,
+    /// The searches that the row which is about to be linked will need.
+    ahead: index_ahead.Ahead = .{},
 };
 
 /// What happens to the row.
@@ -135,7 +142,7 @@ pub fn newNode(
     row: RowRef,
 ) transaction.Error!*Entry {
     const region = session.region;
-    var key: index_key.Key = undefined;
+    const key = &session.index_scratch.key;
     key.encode(&index.keys, row);
     const pool = try session.allocator.pool(ordered_index.nodeKind(table, key.size));
     const block = try pool.take(&session.allocator);
@@ -151,14 +158,14 @@ pub fn newNode(
     });
     // Complete before it is in use: whoever finds it in use after a kill reads its key.
     const node = ordered_index.nodeAt(region, block.granule);
-    ordered_index.initNode(node, index.rootOf(region), block.generation, &key, 0);
+    ordered_index.initNode(node, index.rootOf(region), block.generation, key, 0);
     block.use();
     return entry;
 }
 
 /// Says in the log entries which row they are for, and which version's keys go when the new one is
 /// committed (0: none). Comes right before the head swap.
-pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
+pub fn aim(installer: *Installer, indexes: []const Index, old: RelPtr, node: RelPtr) void {
     const prepared = &installer.indexes;
     var left = prepared.mask;
     while (left != 0) : (left &= left - 1) {
@@ -168,6 +175,32 @@ pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
         if (entry.block == 0) continue;
         ordered_index.nodeAt(installer.session.region, entry.block).row = node;
     }
+    if (!sync.sim and prepared.mask != 0) lookAhead(installer, indexes, old);
+}
+
+/// Begins the searches that `ensure` will do, in all indexes at once. What there is to do until the
+/// head swap is time in which the blocks can come.
+fn lookAhead(installer: *Installer, indexes: []const Index, old: RelPtr) void {
+    const region = installer.session.region;
+    const scratch = &installer.session.index_scratch;
+    scratch.ahead.count = 0;
+    var left = installer.indexes.mask;
+    while (left != 0) : (left &= left - 1) {
+        const i = @ctz(left);
+        const index = &indexes[i];
+        const root = index.rootOf(region);
+        if (!index_ahead.isLarge(root)) continue;
+        const granule = scratch.entries[i].block;
+        if (granule != 0) {
+            const node = ordered_index.nodeAt(region, granule);
+            scratch.ahead.add(region, root, node.prefix);
+        }
+        // The old key is looked for where its summary must be cleared.
+        if (old == 0 or root.summarized.load(.monotonic) == 0) continue;
+        scratch.key.encode(&index.keys, index_entry.rowOf(region, old));
+        scratch.ahead.add(region, root, index.keys.prefixOf(scratch.key.slice()));
+    }
+    scratch.ahead.toBlocks(region);
 }
 
 /// Mistakes that the simulator has to catch: what belongs behind the head swap, before it.
@@ -183,6 +216,43 @@ pub inline fn beforeHead(
     }
 }
 
+/// Begins the searches for the keys that a row to be written gets, and for those that it loses
+/// where summaries must be cleared. The caller is pinned, and runs what is left in `ahead`.
+pub fn addAhead(session: *Session, write: *const Write, ahead: *index_ahead.Ahead) void {
+    const indexes = table_indexes.of(write.table);
+    if (sync.sim or indexes.len == 0) return;
+    switch (write.operation) {
+        .insert, .upsert => {},
+        // What these make of the row, or which keys it has, is not known yet.
+        .update, .apply, .delete, .remove => return,
+    }
+    const region = session.region;
+    const key = &session.index_scratch.key;
+    const below = rowBelow(region, pk_map.find(region, write.key));
+    for (indexes) |*index| {
+        const root = index.rootOf(region);
+        if (!index_ahead.isLarge(root)) continue;
+        if (below) |row| if (!index.keys.allows(row.size)) continue;
+        if (below) |row| if (index.keys.isSame(row, write.image)) continue;
+        key.encode(&index.keys, write.image);
+        ahead.add(region, root, index.keys.prefixOf(key.slice()));
+        if (below) |row| if (root.summarized.load(.monotonic) != 0) {
+            key.encode(&index.keys, row);
+            ahead.add(region, root, index.keys.prefixOf(key.slice()));
+        };
+        if (ahead.isFull()) ahead.run(region);
+    }
+}
+
+/// The newest version of a row, decided or not.
+fn rowBelow(region: *const Region, node: RelPtr) ?RowRef {
+    if (node == 0) return null;
+    const head = Head.from(version_module.nodeAt(region, node).head.load(.acquire));
+    if (head.state == .dead or head.version == 0) return null;
+    if (versionAt(region, head.version).isTombstone()) return null;
+    return index_entry.rowOf(region, head.version);
+}
+
 /// Makes sure that the entries of a version exist, which is in the row's chain, and that no summary
 /// counts the row where it was, or leaves it out where it is. `below` is the version whose keys it
 /// loses, or 0.
@@ -195,6 +265,7 @@ pub fn ensure(
     const prepared = &installer.indexes;
     const region = installer.session.region;
     const scratch = &installer.session.index_scratch;
+    scratch.ahead.toEntries(region);
     var left = prepared.nodes;
     while (left != 0) : (left &= left - 1) {
         const i = @ctz(left);
@@ -202,6 +273,7 @@ pub fn ensure(
             .region = region,
             .root = indexes[i].root,
             .slot = installer.session.slot_index,
+            .room = &scratch.key,
         };
         scratch.hints[i] = entries.ensure(installer.session, scratch.entries[i]);
     }
@@ -222,7 +294,7 @@ pub fn clearSummaries(
     new: RelPtr,
 ) void {
     const region = installer.session.region;
-    var key: index_key.Key = undefined;
+    const key = &installer.session.index_scratch.key;
     sync.fence(); // the Dekker partner of `Publisher.begin`
     var left = installer.indexes.mask;
     while (left != 0) : (left &= left - 1) {

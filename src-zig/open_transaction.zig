@@ -432,6 +432,7 @@ pub const OpenTransaction = struct {
         for (writes, 0..) |*one, index| {
             if (index % statement.ahead_step == 0) {
                 statement.lookAhead(session.region, writes[index..]);
+                statement.lookAheadKeys(session, writes[index..]);
             }
             const outcome = installer.install(one) catch |err| {
                 installer.abort();

@@ -345,15 +345,27 @@ pub const OrderedIndex = struct {
         return index.change(slot, place.before, from, to, if (alone) 1 else 0);
     }
 
-    /// Takes a dead node out. Can be called again, and by several at once. Returns a block of the
-    /// guide that is empty now, see `index_guide_change.reclaim`, or 0.
-    pub fn remove(index: OrderedIndex, slot: u32, granule: RelPtr) RelPtr {
+    /// Takes a dead node out. Can be called again, and by several at once. `found` is where the
+    /// caller has found the node under this pin, or null. Returns a block of the guide that is
+    /// empty now, see `index_guide_change.reclaim`, or 0.
+    pub fn remove(index: OrderedIndex, slot: u32, granule: RelPtr, found: ?*const Place) RelPtr {
         const node = nodeAt(index.region, granule);
         assert(State.from(node.state.load(.acquire)).phase == .dead);
         mark(&node.link);
+        if (found) |place| {
+            assert(place.after == granule);
+            // Its link does not change any more. If the one before it has changed, search again.
+            const next = Link.from(node.link.load(.acquire)).node;
+            if (index.unlink(slot, place, next)) return index.dropHint(slot, place, granule);
+        }
         var place: Place = undefined;
         _ = index.find(slot, &.of(node), &place);
-        return index_guide_change.drop(index.guide(), slot, place.trail.block, granule);
+        return index.dropHint(slot, &place, granule);
+    }
+
+    fn dropHint(index: OrderedIndex, slot: u32, place: *const Place, granule: RelPtr) RelPtr {
+        const prefix = nodeAt(index.region, granule).prefix;
+        return index_guide_change.drop(index.guide(), slot, place.trail.block, granule, prefix);
     }
 
     /// The first entry that is not before the probe, or 0. Passes marked nodes. The caller is

@@ -26,6 +26,7 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const index_entry = @import("index_entry.zig");
+const index_key = @import("index_key.zig");
 const index_guide_block = @import("index_guide_block.zig");
 const index_guide_change = @import("index_guide_change.zig");
 const ordered_index = @import("ordered_index.zig");
@@ -187,10 +188,16 @@ fn finishRemovals(region: *const Region, slot: u32, log: *const slot_log.Log) vo
 fn finishIndexRemoval(region: *const Region, slot: u32, entry: *slot_log.Entry) void {
     const root = table_indexes.rootOf(region, entry.table, entry.old_generation);
     if (root != 0 and slabs.holds(region, entry.block, entry.generation)) {
-        const entries: index_entry.Entries = .{ .region = region, .root = root, .slot = slot };
+        var room: index_key.Key = undefined;
+        const entries: index_entry.Entries = .{
+            .region = region,
+            .root = root,
+            .slot = slot,
+            .room = &room,
+        };
         entry.old = 0;
         entry.kind = .index_retire;
-        return index_entry.Entries.noteEmpty(region, entry, entries.removeUnneeded(entry));
+        return index_entry.Entries.noteEmpty(region, entry, entries.removeUnneeded(entry, null));
     }
     entry.kind = .nop;
     entry.ts.store(1, .release);

@@ -84,6 +84,8 @@ pub const Session = struct {
     operations_before: u32 = 0,
     /// What it was when `reclaim.awaitRoom` waited in vain; long ago at first.
     waited_in_vain: u32 = 1 << 31,
+    /// Log entries up to this number were looked at ahead (`vacuum.zig`).
+    ahead_until: u64 = 0,
     /// 1 while somebody of this process uses the log and the pools: the thread that writes, or the
     /// maintenance thread that drains them meanwhile. Private to the process.
     busy: sync.Shm(u32) = .init(0),

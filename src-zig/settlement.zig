@@ -20,6 +20,7 @@ const version_module = @import("version.zig");
 const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const index_entry = @import("index_entry.zig");
+const index_key = @import("index_key.zig");
 const table_indexes = @import("table_indexes.zig");
 const row_count = @import("row_count.zig");
 const vacuum = @import("vacuum.zig");
@@ -211,10 +212,12 @@ fn undoIndexes(region: *const Region, slot: u32, extent: Extent) void {
                     entry.kind = .nop; // only a corrupted region
                     continue;
                 }
+                var room: index_key.Key = undefined;
                 const entries: index_entry.Entries = .{
                     .region = region,
                     .root = root,
                     .slot = slot,
+                    .room = &room,
                 };
                 entries.undo(entry, at);
             },

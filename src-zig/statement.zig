@@ -6,6 +6,8 @@ const sync = @import("sync");
 const region_module = @import("region.zig");
 const gate = @import("gate.zig");
 const ring = @import("commit_ring.zig");
+const index_ahead = @import("index_ahead.zig");
+const index_writer = @import("index_writer.zig");
 const pk_map = @import("pk_map.zig");
 const pressure = @import("pressure.zig");
 const reclaim = @import("reclaim.zig");
@@ -121,6 +123,7 @@ pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
             session.pin();
             defer session.unpin();
             lookAhead(session.region, writes[index..]);
+            lookAheadKeys(session, writes[index..]);
         }
         const result = try writeLocked(session, one);
         if (result.outcome != .done) return .{ .outcome = result.outcome, .failed = index };
@@ -145,6 +148,17 @@ pub fn lookAhead(region: *const Region, writes: []const Write) void {
     }
 }
 
+/// Starts the searches in the indexes of the rows that `lookAhead` has asked for. The caller is
+/// pinned and has locked the session.
+pub fn lookAheadKeys(session: *Session, writes: []const Write) void {
+    if (sync.sim) return;
+    var ahead: index_ahead.Ahead = .{};
+    for (writes[0..@min(writes.len, ahead_step)]) |*one| {
+        index_writer.addAhead(session, one, &ahead);
+    }
+    ahead.run(session.region);
+}
+
 /// The one order in which all transactions install, so that no two wait for each other.
 pub fn before(_: void, a: Write, b: Write) bool {
     if (a.table.id != b.table.id) return a.table.id < b.table.id;
@@ -161,7 +175,10 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
         return .{ .outcome = .kicked };
     }
     for (writes, 0..) |*one, index| {
-        if (index % ahead_step == 0) lookAhead(session.region, writes[index..]);
+        if (index % ahead_step == 0) {
+            lookAhead(session.region, writes[index..]);
+            lookAheadKeys(session, writes[index..]);
+        }
         const outcome = installer.install(one) catch |err| {
             installer.abort();
             return err;

@@ -179,7 +179,7 @@ pub const Installer = struct {
             .flags = Flags.insert,
         });
         pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
-        index_writer.aim(installer, 0, node.block.granule);
+        index_writer.aim(installer, indexes, 0, node.block.granule);
         index_writer.beforeHead(installer, write.table, indexes, 0);
         if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
         installer.installed(write, indexes, 0);
@@ -233,7 +233,7 @@ pub const Installer = struct {
         else
             index_writer.concerned(region, indexes, change, image);
         try installer.prepareVersion(write, image, kind, indexes, concerned);
-        index_writer.aim(installer, if (lives) base else 0, node);
+        index_writer.aim(installer, indexes, if (lives) base else 0, node);
         const prepared = installer.prepared.?;
         prepared.entry.row = node;
         prepared.entry.old = base;

@@ -172,6 +172,8 @@ async function assertSame(table: AnyTable, operation: Operation, model: Model): 
     case "count":
       return assert.equal(table.search(`${search} -countOnly 1`).count, model.find(query).length);
     case "aggregate": {
+      const rowCount = model.find({ ...query, fields: null }).length;
+      assert.deepEqual(table.aggregate(search, { n: "count" }), { n: rowCount }, search);
       const isOpen = query.sort.length === 0 && (query.limit !== null || query.offset !== 0);
       if (isOpen) return;
       const rows = model.find({ ...query, fields: null });
