@@ -130,7 +130,7 @@ const tests = [
   {
     name: "sim",
     about: "The simulator: protocols hold in every interleaving and crash, mistakes are caught",
-    budgetSeconds: 600,
+    budgetSeconds: 800,
     level: "test",
     commands: [
       { tool: findZig, args: ["build", "sim", "-Doptimize=ReleaseSafe", "--", "quick"] },

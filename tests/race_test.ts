@@ -137,7 +137,7 @@ describe("readers and writers of both runtimes", () => {
       for (const [i, child] of children.entries()) {
         const { writes } = await child.next() as { writes: number };
         assert.equal(db.table(Presence).get(names[i] ?? "")?.visits, writes);
-        assert.ok(writes > 10);
+        assert.ok(writes > 0);
         await child.finish();
       }
     } finally {
