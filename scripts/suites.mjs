@@ -37,6 +37,8 @@ import { findBun, findDeno, findQemuArm64, findZig, root } from "./toolchain.mjs
  * @property {RegExp} [summary] Matches the runner's own summary; its groups are named `passed` and
  * `failed` (or `total`). A suite without one is a check: it counts one for each command.
  * @property {() => string} [skip] Why it cannot run here; empty if it can.
+ * @property {boolean} [beside] It takes one processor and does not ask how fast it is, so that it may
+ * run beside the next one.
  */
 
 /** @type {() => Tool} */
@@ -102,6 +104,7 @@ const tests = [
   },
   {
     name: "zig-musl",
+    beside: true,
     about: "The engine's unit tests against the other C library",
     budgetSeconds: 400,
     level: "ok",
@@ -111,6 +114,7 @@ const tests = [
   },
   {
     name: "zig-arm64",
+    beside: true,
     about: "The engine's unit tests on ARM, under qemu",
     budgetSeconds: 600,
     level: "ok",
@@ -129,6 +133,7 @@ const tests = [
   },
   {
     name: "sim",
+    beside: true,
     about: "The simulator: protocols hold in every interleaving and crash, mistakes are caught",
     budgetSeconds: 800,
     level: "test",
@@ -141,6 +146,7 @@ const tests = [
   },
   {
     name: "crashstep",
+    beside: true,
     about: "Killed at any machine instruction, an operation has happened or it has not",
     budgetSeconds: 600,
     level: "ok",
@@ -149,6 +155,7 @@ const tests = [
   },
   {
     name: "fuzz",
+    beside: true,
     about: "Every fuzzer for a moment, with a seed of its own",
     budgetSeconds: 240,
     level: "ok",

@@ -11,7 +11,7 @@
  */
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { build } from "./build.mjs";
@@ -155,6 +155,39 @@ async function runAll(chosen) {
 }
 
 /**
+ * @param {Suite} suite
+ * @param {Record<string, string>} env
+ * @returns {Promise<Result>}
+ */
+function announce(suite, env) {
+  console.log(`\n== ${suite.name}: ${suite.about} (at most ${suite.budgetSeconds} s)`);
+  return runSuite(suite, env);
+}
+
+/**
+ * Runs suites two at a time, if there are two processors. Gives the results in their order.
+ *
+ * @param {readonly Suite[]} suites
+ * @param {Record<string, string>} env
+ * @returns {Promise<Result[]>}
+ */
+async function runBeside(suites, env) {
+  /** @type {Result[]} */
+  const results = [];
+  let next = 0;
+  const work = async () => {
+    while (next < suites.length) {
+      const index = next++;
+      const suite = suites[index];
+      if (suite !== undefined) results[index] = await announce(suite, env);
+    }
+  };
+  const workers = Math.min(2, availableParallelism());
+  await Promise.all(Array.from({ length: workers }, work));
+  return results;
+}
+
+/**
  * @param {readonly Suite[]} chosen
  * @param {string} shmPath
  * @returns {Promise<Result[]>}
@@ -171,7 +204,14 @@ async function runEach(chosen, shmPath) {
   const results = [];
   /** @type {Result | undefined} */
   let built;
+  /** @type {Suite[]} */
+  const waiting = [];
   for (const suite of chosen) {
+    if (suite.beside === true) {
+      waiting.push(suite);
+      continue;
+    }
+    results.push(...await runBeside(waiting.splice(0), env));
     if (needLibrary.has(suite.name)) {
       if (built === undefined) {
         console.log("\n== build: the library that the next suites load");
@@ -184,9 +224,9 @@ async function runEach(chosen, shmPath) {
         continue;
       }
     }
-    console.log(`\n== ${suite.name}: ${suite.about} (at most ${suite.budgetSeconds} s)`);
-    results.push(await runSuite(suite, env));
+    results.push(await announce(suite, env));
   }
+  results.push(...await runBeside(waiting, env));
   return results;
 }
 
