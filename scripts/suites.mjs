@@ -37,8 +37,8 @@ import { findBun, findDeno, findQemuArm64, findZig, root } from "./toolchain.mjs
  * @property {RegExp} [summary] Matches the runner's own summary; its groups are named `passed` and
  * `failed` (or `total`). A suite without one is a check: it counts one for each command.
  * @property {() => string} [skip] Why it cannot run here; empty if it can.
- * @property {boolean} [beside] It takes one processor and does not ask how fast it is, so that it may
- * run beside the next one.
+ * @property {boolean} [beside] It takes one processor and does not ask how fast it is, so that it
+ * may run beside another one.
  */
 
 /** @type {() => Tool} */
