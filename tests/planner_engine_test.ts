@@ -7,8 +7,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { Dialect } from "../lib/stapi/ast.ts";
 import { parseSearch } from "../lib/stapi/parser.ts";
-import { defineTable, type RowOf, t } from "../mod.ts";
+import { defineTable, type RowOf } from "../mod.ts";
 import { flightTable } from "./support/flight_table.ts";
+import { flightColumns } from "./support/indexed_flight.ts";
 import {
   manyRowsArbitrary,
   preparedArbitrary,
@@ -19,19 +20,7 @@ import { type ModelRow, runModel } from "./support/query_model.ts";
 import { Store } from "./support/store.ts";
 
 /** The table of `flight_table.ts`. */
-const Flight = defineTable("Flight", {
-  flight_id: t.text(16).primaryKey(),
-  altitude: t.int32().nullable(),
-  gs: t.int32().nullable(),
-  lat: t.float64().nullable(),
-  typ: t.text(8).nullable(),
-  destination: t.text(8).nullable(),
-  on_ground: t.bool().nullable(),
-  hex: t.bytes(8).nullable(),
-  serial: t.int64({ as: "bigint" }).nullable(),
-  updated_at: t.timestamp().nullable(),
-  origin: t.text(8),
-});
+const Flight = defineTable("Flight", flightColumns);
 type Flight = RowOf<typeof Flight>;
 
 const meta = flightTable();

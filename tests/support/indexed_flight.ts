@@ -2,7 +2,8 @@
 
 import { defineTable, type RowOf, t } from "../../mod.ts";
 
-const columns = {
+/** The columns, without indexes. */
+export const flightColumns = {
   flight_id: t.text(16).primaryKey(),
   altitude: t.int32().nullable(),
   gs: t.int32().nullable(),
@@ -17,11 +18,11 @@ const columns = {
 };
 
 /** Every search of it reads all rows, or looks up keys. */
-export const Plain = defineTable("Plain", columns);
+export const Plain = defineTable("Plain", flightColumns);
 
 /** Searches of it take every route. */
 export const Indexed = defineTable("Indexed", {
-  ...columns,
+  ...flightColumns,
   altitude: t.int32().nullable().index(),
   lat: t.float64().nullable().index(),
   typ: t.text(8).nullable().index(),
