@@ -18,7 +18,7 @@ const key_calls = @import("key_calls.zig");
 const opening = @import("opening.zig");
 const os = @import("os.zig");
 const query_calls = @import("query_calls.zig");
-const region_file = @import("region_file.zig");
+const store_options = @import("store_options.zig");
 const report_calls = @import("report_calls.zig");
 const row_calls = @import("row_calls.zig");
 const set_calls = @import("set_calls.zig");
@@ -483,7 +483,7 @@ fn decodeOptions(bytes: []const u8) ?connection_module.Options {
             .ephemeral = flags.ephemeral,
             .must_exist = flags.must_exist,
             .read_only = flags.read_only,
-            .size_max = region_file.sizeOf(size) orelse return null,
+            .size_max = store_options.sizeOf(size) orelse return null,
             .shm_path = shm_path,
             .salvage = if (flags.salvage_prefix) .prefix else .none,
         },

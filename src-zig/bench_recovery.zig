@@ -17,6 +17,7 @@ const log_row = @import("log_row.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
 const region_file = @import("region_file.zig");
+const store_options = @import("store_options.zig");
 const row_count = @import("row_count.zig");
 const row_module = @import("row.zig");
 const schema_blob = @import("schema_blob.zig");
@@ -43,8 +44,8 @@ const Bench = struct {
     rows: u64,
     directory: os.Path,
     native: file_layer.NativeFiles,
-    paths: region_file.Paths,
-    options: region_file.Options,
+    paths: store_options.Paths,
+    options: store_options.Options,
     detail: status.Detail,
 
     fn init(bench: *Bench, gpa: Allocator, rows: u64) !void {
@@ -61,7 +62,7 @@ const Bench = struct {
             .shm_path = bench.directory.slice(),
             .size_max = @max(16 << 20, rows * 1024),
         };
-        bench.paths = try region_file.Paths.resolve(bench.options, &bench.detail);
+        bench.paths = try store_options.Paths.resolve(bench.options, &bench.detail);
     }
 
     fn deinit(bench: *Bench) void {

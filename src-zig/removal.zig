@@ -15,18 +15,19 @@ const lock_file = @import("lock_file.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
 const region_file = @import("region_file.zig");
+const store_options = @import("store_options.zig");
 const region_module = @import("region.zig");
 const snapshot_file = @import("snapshot_file.zig");
 const status = @import("status.zig");
 const LockFile = lock_file.LockFile;
 const Detail = status.Detail;
-const Error = region_file.Error;
+const Error = store_options.Error;
 const osError = lock_file.osError;
 
 /// Removes the store that the options name. False if there is none.
-pub fn remove(options: region_file.Options, detail: *Detail) Error!bool {
+pub fn remove(options: store_options.Options, detail: *Detail) Error!bool {
     if (!os.supported) return error.UnsupportedPlatform;
-    const paths = try region_file.Paths.resolve(options, detail);
+    const paths = try store_options.Paths.resolve(options, detail);
     var lock = LockFile.open(&paths.lock, true, detail) catch |err| switch (err) {
         error.NotFound => return false,
         else => return err,
@@ -175,7 +176,7 @@ const TestPlace = struct {
         return .{ .root = root, .data = try root.join("data") };
     }
 
-    fn options(place: *const TestPlace) region_file.Options {
+    fn options(place: *const TestPlace) store_options.Options {
         return .{ .path = place.data.slice(), .shm_path = place.root.slice(), .size_max = 8 << 20 };
     }
 

@@ -21,6 +21,7 @@ const lock_file = @import("lock_file.zig");
 const panic_module = @import("panic.zig");
 const participants = @import("participants.zig");
 const region_file = @import("region_file.zig");
+const store_options = @import("store_options.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const index_build = @import("index_build.zig");
 const table_indexes = @import("table_indexes.zig");
@@ -37,8 +38,8 @@ const TableInfo = @import("table_info.zig").TableInfo;
 const assert = std.debug.assert;
 const Detail = status.Detail;
 
-pub const Error = region_file.Error;
-pub const Options = region_file.Options;
+pub const Error = store_options.Error;
+pub const Options = store_options.Options;
 
 pub const gpa = region_file.gpa;
 
@@ -107,7 +108,7 @@ pub const Store = struct {
             detail.set("Aerostore needs Linux: it relies on locks that belong to open files", .{});
             return error.UnsupportedPlatform;
         }
-        const paths = try region_file.Paths.resolve(options, detail);
+        const paths = try store_options.Paths.resolve(options, detail);
         registry.mutex.lock();
         defer registry.mutex.unlock();
         registry.prepareProcess();
@@ -139,7 +140,7 @@ pub const Store = struct {
 
     fn attach(
         store: *Store,
-        paths: *const region_file.Paths,
+        paths: *const store_options.Paths,
         options: Options,
         detail: *Detail,
     ) Error!void {
@@ -284,7 +285,7 @@ pub const Store = struct {
 
     fn checkSameRegion(
         store: *const Store,
-        paths: *const region_file.Paths,
+        paths: *const store_options.Paths,
         detail: *Detail,
     ) Error!void {
         const path = try paths.regionPath(store.lock.store_uuid, detail);
@@ -348,7 +349,7 @@ pub const Store = struct {
 };
 
 fn prepareDirectory(
-    paths: *const region_file.Paths,
+    paths: *const store_options.Paths,
     options: Options,
     detail: *Detail,
 ) Error!void {
