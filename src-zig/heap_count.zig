@@ -35,9 +35,11 @@ pub inline fn isShown(version: *const Version, at: Position) u64 {
     const xmin = version.xmin.load(.acquire);
     const xmax = version.xmax.load(.acquire);
     const xmin_again = version.xmin.load(.acquire);
+    const is_of_snapshot = @intFromBool(xmin -% 1 < at) & @intFromBool(xmax -% 1 >= at) &
+        @intFromBool(xmin == xmin_again);
+    if (looks_first and is_of_snapshot == 0) return 0;
     const tombstone = version.flags & version_module.Flags.tombstone;
-    return @intFromBool(xmin -% 1 < at) & @intFromBool(xmax -% 1 >= at) &
-        @intFromBool(xmin == xmin_again) & (tombstone ^ 1);
+    return is_of_snapshot & (tombstone ^ 1);
 }
 
 /// Where bytes that count for nothing must not even be read: they race, and one who looks for

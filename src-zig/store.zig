@@ -194,7 +194,12 @@ pub const Store = struct {
 
     /// Whoever may write takes part in writing the log.
     fn takePartInLog(store: *Store, options: Options, detail: *Detail) Error!void {
-        if (store.durability != null or options.read_only) return;
+        if (options.read_only) return;
+        // By a pointer: a copy would read what its threads write.
+        if (store.durability) |*durability| {
+            _ = durability;
+            return;
+        }
         const files = &(store.files orelse return);
         store.durability = .init(.{
             .gpa = gpa,
