@@ -70,6 +70,11 @@ export interface LogStats {
   readonly checkpointRows: number;
   /** About how many it will be. */
   readonly checkpointRowsExpected: number;
+  /**
+   * Files in the directory that the last checkpoint had no use for and could not look at or remove.
+   * They only take room; the next one tries again.
+   */
+  readonly checkpointFilesLeft: number;
   /** Further facts. */
   readonly [name: string]: unknown;
 }

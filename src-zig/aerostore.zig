@@ -164,6 +164,8 @@ test {
         _ = @import("index_sort.zig");
         _ = @import("region_loader.zig");
         _ = @import("checkpoint.zig");
+        _ = @import("checkpoint_pace.zig");
+        _ = @import("truncation.zig");
         _ = @import("snapshot_file.zig");
         _ = @import("connection.zig");
         _ = @import("durable_calls.zig");

@@ -1,5 +1,5 @@
-//! Checkpoints: writing a snapshot while others commit, and letting go of what it makes
-//! superfluous.
+//! Checkpoints: writing a snapshot while others commit. What it makes superfluous goes afterwards
+//! (`truncation.zig`).
 //!
 //!     C0 = drained | the catalogue | rows, a thousand to a pin | C1 = next | the log is on disk
 //!     to C1 | footer, sync, rename, sync of the directory | old snapshots and segments go
@@ -16,17 +16,14 @@
 //!   * C0 is taken before the catalogue is read: what is declared later is in the log behind C0
 //!   * the snapshot gets its name only when the log is on disk up to C1. Rows of it may be as late
 //!     as that, and what is committed before them must not be lost when they are not
-//!   * the two newest snapshots stay, and every segment that the older of them needs
 //!
-//! Killed before the rename: the next checkpoint removes the file in the making. Killed after it:
+//! Killed before the rename: the next checkpoint takes the file in the making. Killed after it:
 //! superfluous files stay until the next checkpoint.
 
 const std = @import("std");
-const sync = @import("sync");
 const catalogue_image = @import("catalogue_image.zig");
+const checkpoint_pace = @import("checkpoint_pace.zig");
 const file_layer = @import("file_layer.zig");
-const log_segment = @import("log_segment.zig");
-const log_reader = @import("log_reader.zig");
 const reader = @import("reader.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
@@ -37,7 +34,6 @@ const version_module = @import("version.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const Files = file_layer.Files;
 const Head = version_module.Head;
-const LogReader = log_reader.LogReader;
 const Position = version_module.Position;
 const Region = region_module.Region;
 const RelPtr = version_module.RelPtr;
@@ -47,14 +43,12 @@ const assert = std.debug.assert;
 
 pub const Error = status.Error || error{OutOfMemory};
 
-/// Snapshots that stay.
-const generations = 2;
-
 pub const Options = struct {
     store_uuid: [16]u8,
     incarnation: u64,
     /// Bytes per second to write at most; 0 for no limit.
     rate_max: u64 = 0,
+    clock: checkpoint_pace.Clock = .system,
     /// Rows that are taken under one pin.
     rows_per_pin: u32 = 1000,
     /// How to bring the log to the disk.
@@ -119,7 +113,7 @@ pub fn run(
         .writer = &writer,
         .options = &options,
         .start = start,
-        .started_ns = sync.nowNs(),
+        .pace = .begin(options.rate_max, options.clock),
         .total = totalRows(region, catalogue_image.tableCount(image).?),
     };
     const log = &region.control.log;
@@ -153,8 +147,7 @@ const Scan = struct {
     writer: *snapshot_file.Writer,
     options: *const Options,
     start: Position,
-    started_ns: u64,
-    bytes: u64 = 0,
+    pace: checkpoint_pace.Pace,
     total: u64,
 
     /// Writes all rows.
@@ -204,17 +197,13 @@ const Scan = struct {
 
     /// Writes what is complete, and waits if that was too fast.
     fn flush(scan: *Scan) Error!void {
-        scan.bytes += scan.writer.flush() catch |err| return statusOf(err);
+        const bytes = scan.writer.flush() catch |err| return statusOf(err);
         const log = &scan.session.region.control.log;
         log.checkpoint_rows.store(scan.writer.rows, .monotonic);
         if (scan.options.progress) |progress| {
             progress.report(progress.context, scan.writer.rows, scan.total);
         }
-        const rate = scan.options.rate_max;
-        if (rate == 0) return;
-        const wanted_ns = @as(u128, scan.bytes) * std.time.ns_per_s / rate;
-        const taken_ns = sync.nowNs() -% scan.started_ns;
-        if (wanted_ns > taken_ns) sync.sleepNs(@intCast(wanted_ns - taken_ns));
+        scan.pace.keep(bytes);
     }
 };
 
@@ -236,39 +225,6 @@ fn latestOf(region: *const Region, node: RelPtr) ?Latest {
         }
     }
     return null;
-}
-
-/// Removes snapshots beyond the two newest, and the segments of the log that neither needs. Files
-/// that cannot be read stay where they are.
-pub fn truncate(files: Files, gpa: std.mem.Allocator, store_uuid: [16]u8) Error!void {
-    const starts = snapshot_file.list(files, gpa) catch |err| return statusOf(err);
-    defer gpa.free(starts);
-    if (starts.len < generations) return;
-    for (starts[generations..]) |old| {
-        const name: snapshot_file.Name = .of(old);
-        files.unlink(name.slice()) catch |err| if (err != error.NotExist) return statusOf(err);
-    }
-    const needed = starts[generations - 1];
-    removeSegments(files, gpa, store_uuid, needed) catch |err| return statusOf(err);
-}
-
-/// Removes the segments that nobody needs who has everything up to `needed`.
-fn removeSegments(
-    files: Files,
-    gpa: std.mem.Allocator,
-    store_uuid: [16]u8,
-    needed: Position,
-) snapshot_file.Error!void {
-    const options: log_reader.Options = .{ .store_uuid = store_uuid, .from = needed, .to = needed };
-    var log = LogReader.open(gpa, files, options) catch |err|
-        return if (err == error.IoError) {} else err;
-    defer log.close();
-    const first = log.neededFor(needed) orelse return;
-    for (log.listed) |*file| {
-        if (file.found != .header or !file.found.header.isBefore(first)) continue;
-        const name: log_segment.Name = .of(file.number);
-        files.unlink(name.slice()) catch |err| if (err != error.NotExist) return err;
-    }
 }
 
 /// The status of what went wrong with a file.

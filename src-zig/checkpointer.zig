@@ -11,6 +11,7 @@
 
 const std = @import("std");
 const sync = @import("sync");
+const checkpoint = @import("checkpoint.zig");
 const log_leader = @import("log_leader.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
@@ -37,6 +38,7 @@ pub const Checkpointer = struct {
     bytes: u64 = 0,
     /// Not before this time.
     pause_until_ns: u64 = 0,
+    write: *const fn (store: *Store, bytes_per_second: u64) checkpoint.Error!void = write,
 
     /// Starts the thread, if the store has a log. `self` stays where it is until `stop`.
     pub fn start(self: *Checkpointer, store: *Store) error{ThreadFailed}!void {
@@ -62,12 +64,16 @@ pub const Checkpointer = struct {
         while (self.stopping.load(.acquire) == 0) {
             sync.futexWait(&self.stopping, 0, look_ns);
             if (self.stopping.load(.acquire) != 0) return;
-            if (!self.isDue(sync.nowNs())) continue;
-            var detail: status.Detail = .{};
-            _ = store_files.writeCheckpoint(self.store, rate_max, null, &detail) catch {
-                self.pause_until_ns = sync.nowNs() + retry_ns;
-            };
+            self.look(sync.nowNs());
         }
+    }
+
+    /// Writes a checkpoint if one is due.
+    fn look(self: *Checkpointer, now_ns: u64) void {
+        if (!self.isDue(now_ns)) return;
+        self.write(self.store, rate_max) catch {
+            self.pause_until_ns = now_ns + retry_ns;
+        };
     }
 
     fn isDue(self: *Checkpointer, now_ns: u64) bool {
@@ -93,6 +99,11 @@ pub const Checkpointer = struct {
         return word.process == self.store.participant.index + 1;
     }
 };
+
+fn write(store: *Store, bytes_per_second: u64) checkpoint.Error!void {
+    var detail: status.Detail = .{};
+    _ = try store_files.writeCheckpoint(store, bytes_per_second, null, &detail);
+}
 
 const testing = std.testing;
 
@@ -134,4 +145,39 @@ test "Checkpointer.isDue: by time, by bytes, when the disk is full, and never fo
     try testing.expect(checkpointer.isDue(130 * second));
     log.leader.raw = 0;
     try testing.expect(!checkpointer.isDue(130 * second));
+}
+
+test "Checkpointer: writes at 256 MiB a second at most, and waits after one that failed" {
+    const Told = struct {
+        var bytes_per_second: u64 = 0;
+        var count: u32 = 0;
+        var failure: ?checkpoint.Error = null;
+
+        fn note(_: *Store, rate: u64) checkpoint.Error!void {
+            bytes_per_second = rate;
+            count += 1;
+            return failure orelse {};
+        }
+    };
+    var bench: @import("core_test.zig").Bench = undefined;
+    try bench.init(4 << 20);
+    defer bench.deinit();
+    var store: Store = undefined;
+    store.file.region = bench.region;
+    store.participant.index = 0;
+    const log = &bench.region.control.log;
+    const leader: log_leader.Word = .{ .generation = 1, .process = 1, .epoch = 1 };
+    log.leader.raw = leader.bits();
+    log.logged.raw = 5;
+    log.bytes.raw = log_growth_max + 1;
+    var checkpointer: Checkpointer = .{ .store = &store, .write = Told.note };
+    checkpointer.look(1);
+    try testing.expectEqual(1, Told.count);
+    try testing.expectEqual(256 << 20, Told.bytes_per_second);
+    Told.failure = error.IoError;
+    checkpointer.look(2);
+    checkpointer.look(2 + retry_ns - 1);
+    try testing.expectEqual(2, Told.count);
+    checkpointer.look(2 + retry_ns);
+    try testing.expectEqual(3, Told.count);
 }

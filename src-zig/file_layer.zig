@@ -42,6 +42,7 @@ pub const Files = struct {
         readAt: *const fn (*anyopaque, file: Handle, buffer: []u8, offset: u64) Error!usize,
         writeAt: *const fn (*anyopaque, file: Handle, bytes: []const u8, offset: u64) Error!void,
         reserve: *const fn (*anyopaque, file: Handle, bytes: u64) Error!void,
+        cut: *const fn (*anyopaque, file: Handle, bytes: u64) Error!void,
         sync: *const fn (*anyopaque, file: Handle) Error!void,
         syncDirectory: *const fn (*anyopaque) Error!void,
         rename: *const fn (*anyopaque, from: []const u8, to: []const u8) Error!void,
@@ -84,6 +85,11 @@ pub const Files = struct {
     /// none. New bytes are zero.
     pub fn reserve(files: Files, file: Handle, bytes: u64) Error!void {
         return files.vtable.reserve(files.context, file, bytes);
+    }
+
+    /// Ends the file after the first `bytes`, of which it has at least so many.
+    pub fn cut(files: Files, file: Handle, bytes: u64) Error!void {
+        return files.vtable.cut(files.context, file, bytes);
     }
 
     /// Waits until all that was written to the file, and its length, are on the disk. Where there
@@ -155,6 +161,7 @@ pub const NativeFiles = struct {
         .readAt = readAt,
         .writeAt = writeAt,
         .reserve = reserve,
+        .cut = cut,
         .sync = sync,
         .syncDirectory = syncDirectory,
         .rename = rename,
@@ -215,6 +222,10 @@ pub const NativeFiles = struct {
         }
     }
 
+    fn cut(_: *anyopaque, file: Handle, bytes: u64) Error!void {
+        return os.truncate(file, bytes);
+    }
+
     fn sync(_: *anyopaque, file: Handle) Error!void {
         return os.fdatasync(file);
     }
@@ -264,6 +275,9 @@ test "NativeFiles: writes, reads back, renames, lists and removes" {
     try testing.expectEqual(8192, try files.size(file));
     try NativeFiles.fill(file, 20_000);
     try testing.expectEqual(20_000, try files.size(file));
+    try files.cut(file, 20_000 - 7);
+    try testing.expectEqual(19_993, try files.size(file));
+    try files.reserve(file, 20_000);
     files.close(file);
     try files.rename("a.dat", "b.dat");
     try files.syncDirectory();

@@ -23,7 +23,18 @@ pub const block_size = 4096;
 pub const sector_size = 512;
 
 /// What a call does that is meant to fail.
-pub const Call = enum { open, read, write, reserve, sync, sync_directory, rename, unlink, list };
+pub const Call = enum {
+    open,
+    read,
+    write,
+    reserve,
+    cut,
+    sync,
+    sync_directory,
+    rename,
+    unlink,
+    list,
+};
 
 pub const Fault = struct {
     call: Call,
@@ -34,6 +45,11 @@ pub const Fault = struct {
     once: bool = false,
     /// Of a write: bytes that are written although it fails.
     written: usize = 0,
+    /// Only calls for files that have this in their names; null: all. Calls for the directory as a
+    /// whole have no name.
+    name: ?[]const u8 = null,
+    /// The call does all that it should and fails nevertheless, as one may whose answer is lost.
+    done: bool = false,
 };
 
 /// How much of what was not synced a crash leaves.
@@ -157,8 +173,8 @@ pub const MemoryDisk = struct {
         const gpa = disk.gpa;
         var left: Node = .{ .is_log = node.is_log };
         errdefer left.deinit(gpa);
-        const grown = node.seen.items.len > node.synced.items.len;
-        const size = if (grown and random.uintLessThan(u8, 100) < options.kept_percent)
+        const resized = node.seen.items.len != node.synced.items.len;
+        const size = if (resized and random.uintLessThan(u8, 100) < options.kept_percent)
             node.seen.items.len
         else
             node.synced.items.len;
@@ -168,8 +184,8 @@ pub const MemoryDisk = struct {
         var dirty = node.unsynced.iterator(.{});
         while (dirty.next()) |block| {
             const start = block * block_size;
-            if (start >= size) break;
-            const end = @min(start + block_size, size);
+            const end = @min(start + block_size, size, node.seen.items.len);
+            if (start >= end) break;
             const new = node.seen.items[start..end];
             const draw = random.uintLessThan(u8, 100);
             if (draw < options.kept_percent) {
@@ -229,6 +245,7 @@ pub const MemoryDisk = struct {
         .readAt = readAt,
         .writeAt = writeAt,
         .reserve = reserve,
+        .cut = cut,
         .sync = sync,
         .syncDirectory = syncDirectory,
         .rename = rename,
@@ -242,23 +259,38 @@ pub const MemoryDisk = struct {
         return disk;
     }
 
-    fn meet(disk: *MemoryDisk, call: Call) Error!void {
+    /// Counts a call, and returns the fault that it meets.
+    fn meet(disk: *MemoryDisk, call: Call, name: []const u8) ?Fault {
         disk.calls.getPtr(call).* += 1;
-        const fault = if (disk.fault) |*fault| fault else return;
-        if (fault.call != call) return;
+        const fault = if (disk.fault) |*fault| fault else return null;
+        if (fault.call != call) return null;
+        if (fault.name) |part| if (std.mem.indexOf(u8, name, part) == null) return null;
         if (fault.after > 0) {
             fault.after -= 1;
-            return;
+            return null;
         }
-        const err = fault.err;
+        const met = fault.*;
         if (fault.once) disk.fault = null;
-        return err;
+        return met;
+    }
+
+    fn nameOf(disk: *const MemoryDisk, file: Handle) []const u8 {
+        const node = disk.open_files.items[@intCast(file)].?.node;
+        for (disk.names.keys(), disk.names.values()) |name, other| if (other == node) return name;
+        return "";
     }
 
     fn open(context: *anyopaque, name: []const u8, mode: file_layer.Mode) Error!Handle {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.open);
+        const fault = disk.meet(.open, name);
+        if (fault) |met| if (!met.done) return met.err;
+        const file = try disk.openNow(name, mode);
+        if (fault) |met| return met.err;
+        return file;
+    }
+
+    fn openNow(disk: *MemoryDisk, name: []const u8, mode: file_layer.Mode) Error!Handle {
         const found = disk.names.get(name);
         if (mode == .create_exclusive) {
             if (found != null) return error.Exists;
@@ -303,7 +335,7 @@ pub const MemoryDisk = struct {
     fn readAt(context: *anyopaque, file: Handle, buffer: []u8, offset: u64) Error!usize {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.read);
+        if (disk.meet(.read, disk.nameOf(file))) |met| return met.err;
         if (offset + buffer.len > block_size and disk.isUnreadable(file)) return error.IoError;
         const bytes = disk.nodeOf(file).seen.items;
         if (offset >= bytes.len) return 0;
@@ -317,12 +349,10 @@ pub const MemoryDisk = struct {
         const disk = enter(context);
         defer disk.mutex.unlock();
         if (!disk.open_files.items[@intCast(file)].?.writable) return error.IoError;
-        const written = if (disk.fault) |fault| fault.written else 0;
-        disk.meet(.write) catch |err| {
-            try disk.put(file, bytes[0..@min(written, bytes.len)], @intCast(offset));
-            return err;
-        };
-        try disk.put(file, bytes, @intCast(offset));
+        const fault = disk.meet(.write, disk.nameOf(file));
+        const written = if (fault) |met| if (met.done) bytes.len else met.written else bytes.len;
+        try disk.put(file, bytes[0..@min(written, bytes.len)], @intCast(offset));
+        if (fault) |met| return met.err;
     }
 
     fn put(disk: *MemoryDisk, file: Handle, bytes: []const u8, offset: usize) Error!void {
@@ -352,8 +382,22 @@ pub const MemoryDisk = struct {
     fn reserve(context: *anyopaque, file: Handle, bytes: u64) Error!void {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.reserve);
+        const fault = disk.meet(.reserve, disk.nameOf(file));
+        if (fault) |met| if (!met.done) return met.err;
         try disk.claim(disk.nodeOf(file), @intCast(bytes));
+        if (fault) |met| return met.err;
+    }
+
+    fn cut(context: *anyopaque, file: Handle, bytes: u64) Error!void {
+        const disk = enter(context);
+        defer disk.mutex.unlock();
+        const fault = disk.meet(.cut, disk.nameOf(file));
+        if (fault) |met| if (!met.done) return met.err;
+        const node = disk.nodeOf(file);
+        assert(!node.is_log and bytes <= node.seen.items.len);
+        node.seen.shrinkRetainingCapacity(@intCast(bytes));
+        node.used_end = @min(node.used_end, node.seen.items.len);
+        if (fault) |met| return met.err;
     }
 
     fn sync(context: *anyopaque, file: Handle) Error!void {
@@ -362,52 +406,60 @@ pub const MemoryDisk = struct {
         const node = disk.nodeOf(file);
         // As kernels do: after an error the pages count as clean, and the next sync is content.
         defer node.unsynced.unsetAll();
-        try disk.meet(.sync);
+        const fault = disk.meet(.sync, disk.nameOf(file));
+        if (fault) |met| if (!met.done) return met.err;
         const size = node.seen.items.len;
+        node.synced.shrinkRetainingCapacity(@min(size, node.synced.items.len));
         const before = node.synced.items.len;
-        if (size > before) {
-            node.synced.appendNTimes(disk.gpa, 0, size - before) catch return error.IoError;
-        }
+        node.synced.appendNTimes(disk.gpa, 0, size - before) catch return error.IoError;
         var dirty = node.unsynced.iterator(.{});
         while (dirty.next()) |block| {
             const start = block * block_size;
+            if (start >= size) break;
             const end = @min(start + block_size, size);
             @memcpy(node.synced.items[start..end], node.seen.items[start..end]);
         }
         node.synced_end = node.used_end;
+        if (fault) |met| return met.err;
     }
 
     fn syncDirectory(context: *anyopaque) Error!void {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.sync_directory);
+        const fault = disk.meet(.sync_directory, "");
+        if (fault) |met| if (!met.done) return met.err;
         disk.forgetChanges() catch return error.IoError;
+        if (fault) |met| return met.err;
     }
 
     fn rename(context: *anyopaque, from: []const u8, to: []const u8) Error!void {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.rename);
+        const fault = disk.meet(.rename, from);
+        if (fault) |met| if (!met.done) return met.err;
         const node = disk.names.get(from) orelse return error.NotExist;
         const old = disk.own(from) catch return error.IoError;
         const new = disk.own(to) catch return error.IoError;
         disk.record(.{ .move = .{ .from = old, .to = new, .node = node } }) catch
             return error.IoError;
+        if (fault) |met| return met.err;
     }
 
     fn unlink(context: *anyopaque, name: []const u8) Error!void {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.unlink);
+        const fault = disk.meet(.unlink, name);
+        if (fault) |met| if (!met.done) return met.err;
         if (!disk.names.contains(name)) return error.NotExist;
         const owned = disk.own(name) catch return error.IoError;
         disk.record(.{ .remove = owned }) catch return error.IoError;
+        if (fault) |met| return met.err;
     }
 
     fn list(context: *anyopaque, visitor: Files.Visitor) Error!void {
         const disk = enter(context);
         defer disk.mutex.unlock();
-        try disk.meet(.list);
+        if (disk.meet(.list, "")) |met| return met.err;
         // Newest first, so that nobody relies on an order that directories do not have.
         var i = disk.names.count();
         while (i > 0) {

@@ -166,7 +166,7 @@ pub const LogReader = struct {
         reader.live = try liveSegments(gpa, listed, &options);
         var walk: Walk = .{ .reader = &reader, .window = .{ .gpa = gpa, .files = files } };
         defer walk.window.deinit();
-        if (reader.firstNeeded(options.from)) |first| {
+        if (firstNeeded(reader.live, options.from)) |first| {
             reader.first = first;
             try walk.run();
         } else {
@@ -236,23 +236,9 @@ pub const LogReader = struct {
         return .{ .reader = reader, .window = .{ .gpa = reader.gpa, .files = reader.files } };
     }
 
-    /// The index of the live segment from which on the log is needed; see `neededFor`. One that
-    /// begins within a transaction needs the one before it.
-    fn firstNeeded(reader: *const LogReader, position: u64) ?u32 {
-        var i = reader.live.len;
-        while (i > 0) {
-            i -= 1;
-            const header = &reader.live[i].header;
-            if (header.previous_position <= position and header.continues == 0) return @intCast(i);
-        }
-        return null;
-    }
-
-    /// The header of the segment from which on the log is needed by somebody who has everything up
-    /// to `position`; null if even the oldest begins later. Segments before it in the order of
-    /// `Header.isBefore` may be removed.
+    /// The header of the segment `firstNeeded` tells.
     pub fn neededFor(reader: *const LogReader, position: u64) ?*const segment.Header {
-        return &reader.live[reader.firstNeeded(position) orelse return null].header;
+        return &reader.live[firstNeeded(reader.live, position) orelse return null].header;
     }
 
     /// A file that must not be passed over.
@@ -305,8 +291,22 @@ fn voidFrom(header: *const segment.Header) u64 {
     return @min(header.start_position, header.previous_position + 1);
 }
 
-/// The segments that have a say about positions up to `options.to`, in their order.
-fn liveSegments(
+/// The index of the segment from which on the log is needed by somebody who has everything up to
+/// `position`; null if even the oldest begins later. Segments before it in the order of
+/// `Header.isBefore` may be removed. One that begins within a transaction needs the one before it.
+pub fn firstNeeded(live: []const Live, position: u64) ?u32 {
+    var i = live.len;
+    while (i > 0) {
+        i -= 1;
+        const header = &live[i].header;
+        if (header.previous_position <= position and header.continues == 0) return @intCast(i);
+    }
+    return null;
+}
+
+/// The segments that have a say about positions up to `options.to`, in their order. The caller
+/// frees them.
+pub fn liveSegments(
     gpa: Allocator,
     listed: []const Listed,
     options: *const Options,

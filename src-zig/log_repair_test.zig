@@ -8,6 +8,8 @@ const catalogue_module = @import("catalogue.zig");
 const checkpoint = @import("checkpoint.zig");
 const cold_recovery = @import("cold_recovery.zig");
 const durability = @import("durability.zig");
+const emulation = @import("emulation.zig");
+const file_layer = @import("file_layer.zig");
 const log_segment = @import("log_segment.zig");
 const memory = @import("file_layer_memory.zig");
 const model = @import("durability_test.zig");
@@ -194,6 +196,50 @@ fn killRepair(comptime how: anytype, call: memory.Call, after: u32) !bool {
     return struck;
 }
 
+test "log_repair: after an error of any call of the disk it is tried again, and saves all" {
+    try emulation.skip();
+    inline for (.{ .damaged, .unreadable }) |how| {
+        for (std.enums.values(memory.Call)) |call| for ([_]memory.Fault{
+            .{ .call = call, .err = error.NoSpace, .once = true },
+            .{ .call = call, .once = true, .done = true },
+        }) |fault| {
+            var after: u32 = 0;
+            while (try failRepair(how, fault, after)) after += 1 + after / 8;
+        };
+    }
+}
+
+/// Fails one call of a repair. False if there was none.
+fn failRepair(comptime how: anytype, fault: memory.Fault, after: u32) !bool {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const acknowledged = try loseLog(&m, how);
+    const process = &m.processes[0];
+    m.disk.fault = fault;
+    m.disk.fault.?.after = after;
+    var prng: std.Random.DefaultPrng = .init(after);
+    while (m.disk.fault != null and !(m.state() == .working and process.keeper != null)) {
+        process.retry = .{};
+        _ = process.round();
+        if (m.state() == .failed) try testing.expectError(error.LogFailed, m.put(4, 5));
+        if (m.disk.fault == null) try expectSaved(&m, prng.random());
+    }
+    const struck = m.disk.fault == null;
+    m.disk.fault = null;
+    try testing.expect(repair(&m, process));
+    try testing.expect(m.durable() >= acknowledged);
+    try m.put(5, 6);
+    try process.flush();
+    try testing.expectEqual(m.next(), m.durable());
+    var image = try m.disk.crash(prng.random(), .{});
+    defer image.deinit();
+    const found = try recover(&image);
+    try testing.expectEqual(m.next(), found.last);
+    try testing.expectEqual(m.expected(found.last), found.rows);
+    return struck;
+}
+
 test "log_repair: while the disk takes nothing the log stays failed, and reads go on" {
     for ([_]memory.Call{ .open, .write, .reserve, .sync, .sync_directory, .rename }) |call| {
         var m: Machine = undefined;
@@ -201,7 +247,7 @@ test "log_repair: while the disk takes nothing the log stays failed, and reads g
         defer m.deinit();
         _ = try loseLog(&m, .damaged);
         const process = &m.processes[0];
-        const err: @import("file_layer.zig").Error =
+        const err: file_layer.Error =
             if (call == .reserve) error.NoSpace else error.IoError;
         m.disk.fault = .{ .call = call, .err = err };
         try testing.expect(!repair(&m, process));

@@ -271,6 +271,12 @@ pub fn fdatasync(fd: Fd) Error!void {
     _ = try check(linux.fdatasync(fd));
 }
 
+/// Ends a file after its first `size` bytes, of which it has at least so many: see `reserve`.
+pub fn truncate(fd: Fd, size: u64) Error!void {
+    if (!supported) return error.UnsupportedPlatform;
+    _ = try check(linux.ftruncate(fd, @intCast(size)));
+}
+
 /// Makes the names created, renamed, or removed in a directory survive a power cut.
 pub fn fsyncDirectory(path: *const Path) Error!void {
     const fd = try openDirectory(path);

@@ -2,8 +2,9 @@
 //!
 //! Several processes, which are `Durability`s without threads, share one region and one disk, both
 //! in memory. They commit with `on` and with `off`, write checkpoints, are killed inside of any
-//! call of the disk, and take over from each other. Now and then a sync fails, perhaps what was
-//! written cannot be read either, and the log is repaired. Every few steps the power is cut: a copy
+//! call of the disk, and take over from each other. Now and then a call of the disk fails, of the
+//! log or of a checkpoint, whether it has done what it should or not; perhaps what was written
+//! cannot be read either, and the log is repaired. Every few steps the power is cut: a copy
 //! of the disk is made on which any subset of the blocks and names that were not synced is missing
 //! or torn, and it is recovered.
 //!
@@ -27,6 +28,7 @@ const memory = @import("file_layer_memory.zig");
 const model = @import("recovery_model.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
+const truncation = @import("truncation.zig");
 const vacuum = @import("vacuum.zig");
 const Durability = durability.Durability;
 const LogState = region_module.LogState;
@@ -110,6 +112,8 @@ const Machine = struct {
     acknowledged: Position = 1,
     incarnation: u64 = 1,
     undrained: u32 = 0,
+    /// Nothing else happens during a checkpoint.
+    is_quiet: bool = false,
 
     fn init(machine: *Machine, gpa: Allocator, random: std.Random, disk: *MemoryDisk) !void {
         machine.* = .{
@@ -200,7 +204,9 @@ const Machine = struct {
             1...2 => try machine.writeCheckpoint(),
             3...5 => try machine.killLeader(),
             6 => try machine.failLog(),
-            7...12 => try machine.drain(),
+            7 => try machine.failCall(),
+            8 => try machine.failCheckpoint(),
+            9...12 => try machine.drain(),
             13...15 => try machine.syncRound(),
             else => try machine.commit(),
         }
@@ -297,10 +303,56 @@ const Machine = struct {
         defer machine.disk.unreadable = null;
         _ = process.waitDurable(position, 0) catch {};
         machine.disk.fault = null;
+        try machine.mend();
+    }
+
+    /// Some call of the disk fails, whatever it is, and whoever made it lives on.
+    fn failCall(machine: *Machine) !void {
+        const process = try machine.leader();
+        const position = machine.store.region.control.next.word.load(.acquire);
+        machine.disk.fault = machine.someFault();
+        _ = process.waitDurable(position, 0) catch {};
+        process.syncRound();
+        machine.noteDurable();
+        machine.disk.fault = null;
+        try machine.mend();
+    }
+
+    /// The same while a checkpoint is written and old files go.
+    fn failCheckpoint(machine: *Machine) !void {
+        _ = try machine.leader();
+        machine.is_quiet = true;
+        defer machine.is_quiet = false;
+        machine.disk.fault = machine.someFault();
+        machine.writeCheckpoint() catch {};
+        machine.noteDurable();
+        machine.disk.fault = null;
+        try machine.mend();
+    }
+
+    fn someFault(machine: *Machine) memory.Fault {
+        const random = machine.random;
+        return .{
+            .call = random.enumValue(memory.Call),
+            .after = random.uintLessThan(u32, 8),
+            .err = if (random.boolean()) error.IoError else error.NoSpace,
+            .once = random.boolean(),
+            .written = random.uintLessThan(usize, 3000),
+            .done = random.uintLessThan(u8, 3) == 0,
+        };
+    }
+
+    /// Lets the processes look until one of them writes the log again.
+    fn mend(machine: *Machine) !void {
         for (0..repair_rounds_max) |_| {
-            process.retry = .{};
-            _ = process.round();
-            if (process.keeper != null and !process.is_over) return machine.noteDurable();
+            for (&machine.processes, machine.dead) |*process, dead| {
+                if (dead) continue;
+                process.retry = .{};
+                _ = process.round();
+                const state = machine.store.region.control.shared.log_state.load(.acquire);
+                if (state != @intFromEnum(LogState.working)) continue;
+                if (process.keeper != null and !process.is_over) return machine.noteDurable();
+            }
         }
         return error.NotRepaired;
     }
@@ -345,8 +397,13 @@ const Machine = struct {
                 .progress = .{ .context = machine, .report = interrupt },
             },
         );
-        try checkpoint.truncate(files, machine.gpa, model.uuid);
         const log = &machine.store.region.control.log;
+        _ = try truncation.run(.{
+            .files = files,
+            .gpa = machine.gpa,
+            .store_uuid = model.uuid,
+            .active = log.segment.load(.acquire),
+        });
         log.checkpoint_newest.store(result.start, .release);
     }
 
@@ -361,6 +418,7 @@ const Machine = struct {
 
     fn interrupt(context: *anyopaque, _: u64, _: u64) void {
         const machine: *Machine = @ptrCast(@alignCast(context));
+        if (machine.is_quiet) return;
         for (0..machine.random.uintLessThan(u32, 3)) |_| {
             const happens = switch (machine.random.uintLessThan(u8, 16)) {
                 0 => machine.killLeader(),

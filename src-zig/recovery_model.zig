@@ -23,6 +23,7 @@ const statement = @import("statement.zig");
 const status = @import("status.zig");
 const table_info = @import("table_info.zig");
 const transaction = @import("transaction.zig");
+const truncation = @import("truncation.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const LogWriter = @import("log_writer.zig").LogWriter;
 const MemoryDisk = @import("file_layer_memory.zig").MemoryDisk;
@@ -82,6 +83,24 @@ pub const Store = struct {
 
     pub fn table(store: *Store, id: u32) !*const TableInfo {
         return &(try store.catalogue.table(id)).table;
+    }
+
+    /// Inserts rows into table 0, keys from 0 on, for what needs many.
+    pub fn fill(store: *Store, count: u32) !void {
+        const info = try store.table(0);
+        for (0..count) |id| {
+            var buffer: [256]u8 align(8) = undefined;
+            const row: Row = .{ .n = @intCast(id), .s = text_size_max };
+            const cell: [8]u8 = @bitCast(@as(i64, @intCast(id)));
+            const one: transaction.Write = .{
+                .table = info,
+                .operation = .insert,
+                .key = .of(0, &cell),
+                .image = try row.build(info, @intCast(id), &buffer),
+            };
+            const result = try statement.write(store.session, &one);
+            try testing.expectEqual(.done, result.outcome);
+        }
     }
 
     /// Declares table `id`: an int64 key, a number and a text that may be null. With an index on
@@ -224,6 +243,8 @@ pub const Machine = struct {
     catalogue_version: u32 = 0,
     segment: u32 = 0,
     checkpoints: u32 = 0,
+    /// Files that the last checkpoint could not remove.
+    files_left: u32 = 0,
 
     /// A new store on an empty disk.
     pub fn init(machine: *Machine, gpa: Allocator, random: std.Random, disk: *MemoryDisk) !void {
@@ -347,7 +368,12 @@ pub const Machine = struct {
             },
         );
         machine.checkpoints += 1;
-        try checkpoint.truncate(files, machine.gpa, uuid);
+        machine.files_left = try truncation.run(.{
+            .files = files,
+            .gpa = machine.gpa,
+            .store_uuid = uuid,
+            .active = machine.log.segmentNumber(),
+        });
         return result;
     }
 

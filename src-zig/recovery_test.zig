@@ -1,9 +1,13 @@
 //! Checkpoints and recovery over a disk in memory, and an engine in private memory.
 
 const std = @import("std");
+const checkpoint = @import("checkpoint.zig");
+const checkpoint_pace = @import("checkpoint_pace.zig");
 const cold_recovery = @import("cold_recovery.zig");
 const emulation = @import("emulation.zig");
+const file_layer = @import("file_layer.zig");
 const log_segment = @import("log_segment.zig");
+const log_spare = @import("log_spare.zig");
 const model = @import("recovery_model.zig");
 const region_trust = @import("region_trust.zig");
 const snapshot_file = @import("snapshot_file.zig");
@@ -51,6 +55,15 @@ const Bench = struct {
         defer gpa.free(starts);
         const name: snapshot_file.Name = .of(starts[behind]);
         bench.disk.flipBit(name.slice(), at * 8);
+    }
+
+    /// Segments of the directory, spares included.
+    fn segmentCount(bench: *const Bench) usize {
+        var count: usize = 0;
+        for (bench.disk.names.keys()) |name| {
+            if (log_segment.numberOf(name) != null) count += 1;
+        }
+        return count;
     }
 
     /// The number of the segment that was begun last.
@@ -288,7 +301,7 @@ test "recovery: salvage goes on before the damage, and leaves the evidence" {
         const expected = bench.machine.modelAt(good);
         try saved.store.expect(&expected);
     }
-    var aside: [file_name_max]u8 = undefined;
+    var aside: [file_layer.name_size_max]u8 = undefined;
     const damaged = try std.fmt.bufPrint(&aside, "{s}.damaged", .{name.slice()});
     try testing.expect(bench.disk.contents(damaged) != null);
     try testing.expectEqual(null, bench.disk.contents(name.slice()));
@@ -298,8 +311,6 @@ test "recovery: salvage goes on before the damage, and leaves the evidence" {
     const expected = bench.machine.modelAt(good);
     try again.store.expect(&expected);
 }
-
-const file_name_max = @import("file_layer.zig").name_size_max;
 
 test "Snapshot: every flipped byte is noticed, or lies where nobody looks" {
     try emulation.skip();
@@ -364,6 +375,58 @@ test "checkpoint: killed at any file operation, it leaves what was there" {
             } else |_| {}
         }
     }
+}
+
+test "checkpoint: after an error of any file operation the next one works" {
+    try emulation.skip();
+    for (std.enums.values(memory.Call)) |call| {
+        // The log has tests of its own. A directory as a whole has no name.
+        const is_nameless = call == .sync_directory or call == .list;
+        const name: ?[]const u8 = if (is_nameless) null else "snapshot";
+        for ([_]memory.Fault{
+            .{ .call = call, .name = name, .once = true },
+            .{ .call = call, .name = name, .once = true, .err = error.NoSpace },
+            .{ .call = call, .name = name, .once = true, .done = true },
+        }) |kind| {
+            var fault = kind;
+            while (try failCheckpoint(fault)) fault.after += 1;
+        }
+    }
+}
+
+/// False if the checkpoint does not come to that call.
+fn failCheckpoint(fault: memory.Fault) !bool {
+    var bench: Bench = undefined;
+    try bench.init(8);
+    defer bench.deinit();
+    for (0..2) |_| {
+        try bench.steps(20);
+        _ = try bench.machine.checkpointNow();
+    }
+    try bench.steps(20);
+    bench.disk.fault = fault;
+    const failed = if (bench.machine.checkpointNow()) |_| false else |_| true;
+    const struck = bench.disk.fault == null;
+    bench.disk.fault = null;
+    try testing.expect(struck or !failed);
+    for (0..4) |_| {
+        var image = try bench.disk.crash(bench.prng.random(), .{});
+        defer image.deinit();
+        _ = try bench.machine.expectRecovered(&image);
+    }
+    try bench.steps(20);
+    _ = try bench.machine.checkpointNow();
+    try testing.expectEqual(0, bench.machine.files_left);
+    const starts = try bench.snapshots();
+    defer gpa.free(starts);
+    try testing.expectEqual(2, starts.len);
+    try testing.expectEqual(null, bench.disk.contents(snapshot_file.temporary_name));
+    for (0..4) |_| {
+        var image = try bench.disk.crash(bench.prng.random(), .{});
+        defer image.deinit();
+        _ = try bench.machine.expectRecovered(&image);
+    }
+    return struck;
 }
 
 test "recovery: killed at any file operation, it can be done again" {
@@ -440,4 +503,102 @@ fn expectReason(bench: *Bench, claim: region_trust.Claim, expected: ?region_trus
     var detail: status.Detail = .{};
     const reason = try region_trust.compare(bench.disk.files(), gpa, &claim, &detail);
     try testing.expectEqual(expected, reason);
+}
+
+test "truncation: what cannot be looked at or removed stays, and everything else goes" {
+    for ([_]memory.Call{ .open, .read, .unlink, .list }) |call| {
+        var bench: Bench = undefined;
+        try bench.init(12);
+        defer bench.deinit();
+        const first: log_segment.Name = .of(1);
+        while (bench.newestSegment() < 4) try bench.steps(100);
+        _ = try bench.machine.checkpointNow();
+        try bench.steps(20);
+        // Segment 1 is not needed any more from the second checkpoint on.
+        const err: file_layer.Error =
+            if (call == .open) error.PermissionDenied else error.IoError;
+        bench.disk.fault = .{ .call = call, .err = err, .name = first.slice() };
+        if (call == .list) bench.disk.fault.?.name = null;
+        const before = bench.segmentCount();
+        _ = try bench.machine.checkpointNow();
+        try testing.expect(bench.machine.files_left == 1);
+        try testing.expect(bench.disk.contents(first.slice()) != null);
+        bench.disk.fault = null;
+        const after = bench.segmentCount();
+        try testing.expect(if (call == .list) after >= before else after + 2 <= before);
+        _ = try bench.machine.expectRecovered(&bench.disk);
+        // It is tried again.
+        try bench.steps(20);
+        _ = try bench.machine.checkpointNow();
+        try testing.expectEqual(0, bench.machine.files_left);
+        try testing.expectEqual(null, bench.disk.contents(first.slice()));
+        _ = try bench.machine.expectRecovered(&bench.disk);
+    }
+}
+
+test "truncation: spares of killed leaders go when writing has gone on behind them" {
+    var bench: Bench = undefined;
+    try bench.init(13);
+    defer bench.deinit();
+    const files = bench.disk.files();
+    const order: log_spare.SpareOrder = .{
+        .number = bench.newestSegment() + 1,
+        .size = log_segment.size_min,
+    };
+    const orphan = try order.make(files);
+    files.close(orphan.file);
+    const name: log_segment.Name = .of(orphan.number);
+    _ = try bench.machine.checkpointNow();
+    while (bench.newestSegment() < orphan.number) {
+        try bench.steps(20);
+        _ = try bench.machine.checkpointNow();
+        const kept = bench.disk.contents(name.slice()) != null;
+        try testing.expect(kept or bench.newestSegment() > orphan.number);
+    }
+    // And the spare behind the segment that is written now, which somebody may just fill.
+    const behind = try order.make(files);
+    files.close(behind.file);
+    while (bench.disk.contents(name.slice()) != null) {
+        const active = bench.newestSegment();
+        try testing.expect(active < behind.number + 2);
+        try bench.steps(50);
+        _ = try bench.machine.checkpointNow();
+        const kept = bench.disk.contents(log_segment.Name.of(behind.number).slice()) != null;
+        try testing.expect(kept or bench.newestSegment() > behind.number);
+    }
+    _ = try bench.machine.expectRecovered(&bench.disk);
+}
+
+test "checkpoint: sleeps between its rows so that it writes no faster than it may" {
+    var disk: MemoryDisk = .init(gpa);
+    defer disk.deinit();
+    var store: model.Store = undefined;
+    try store.init(gpa, .{ .store_uuid = model.uuid });
+    defer store.deinit();
+    try store.declare(0, false);
+    try store.fill(3000);
+    const rate = 100_000;
+    var clock: checkpoint_pace.TestClock = .{};
+    const began_ns = clock.now_ns;
+    var options: checkpoint.Options = .{
+        .store_uuid = model.uuid,
+        .incarnation = 1,
+        .rate_max = rate,
+        .clock = clock.clock(),
+        .rows_per_pin = 100,
+        .log = .{ .begin = 1 },
+    };
+    const paced = try checkpoint.run(disk.files(), gpa, store.session, &store.catalogue, options);
+    try testing.expectEqual(3000, paced.rows);
+    // All but the header, the catalogue, and the last block, which comes with the footer.
+    const blocks = (paced.bytes - 2 * memory.block_size) / snapshot_file.block_size;
+    try testing.expect(blocks >= 4);
+    try testing.expectEqual(blocks, clock.sleeps);
+    const least_ns = blocks * snapshot_file.block_size * std.time.ns_per_s / rate;
+    try testing.expectEqual(began_ns + least_ns, clock.now_ns);
+
+    options.rate_max = 0;
+    const looks = clock.looks;
+    _ = try checkpoint.run(disk.files(), gpa, store.session, &store.catalogue, options);
+    try testing.expectEqual(looks, clock.looks);
 }

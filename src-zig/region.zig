@@ -198,7 +198,9 @@ pub const LogLine = extern struct {
     /// runs. One that was killed leaves them as they are, until the next.
     checkpoint_rows: Shm(u64),
     checkpoint_rows_expected: Shm(u64),
-    reserved_b: [limits.line_pair - 104]u8,
+    /// Files that the last checkpoint had no use for and could not remove.
+    checkpoint_files_left: Shm(u64),
+    reserved_b: [limits.line_pair - 112]u8,
 
     comptime {
         assert(@sizeOf(LogLine) == 2 * limits.line_pair);

@@ -121,6 +121,7 @@ fn writeLog(region: *const Region, writer: *Writer) Writer.Error!void {
         .{ "checkpointPosition", &log.checkpoint_newest },
         .{ "checkpointRows", &log.checkpoint_rows },
         .{ "checkpointRowsExpected", &log.checkpoint_rows_expected },
+        .{ "checkpointFilesLeft", &log.checkpoint_files_left },
     }) |counter| try field(writer, counter[0], counter[1].load(.monotonic));
     const commits = countSlots(region).commits;
     const syncs = @max(log.syncs.load(.monotonic), 1);

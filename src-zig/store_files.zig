@@ -18,6 +18,7 @@ const os = @import("os.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
 const status = @import("status.zig");
+const truncation = @import("truncation.zig");
 const Detail = status.Detail;
 const Files = file_layer.Files;
 const LogReader = log_reader.LogReader;
@@ -70,9 +71,14 @@ pub fn writeCheckpoint(
         &store.catalogue,
         held.options(rate_max, progress),
     ) catch |err| return explain(err, "write the checkpoint", &held.files.native.directory, detail);
-    checkpoint.truncate(files, held.gpa, store.lock.store_uuid) catch |err|
-        return explain(err, "remove old files", &held.files.native.directory, detail);
     const log = &store.file.region.control.log;
+    const left = try truncation.run(.{
+        .files = files,
+        .gpa = held.gpa,
+        .store_uuid = store.lock.store_uuid,
+        .active = log.segment.load(.acquire),
+    });
+    log.checkpoint_files_left.store(left, .monotonic);
     const before = log.checkpoint_newest.swap(result.start, .acq_rel);
     if (before != result.start) log.checkpoint_older.store(before, .release);
     _ = log.checkpoints.fetchAdd(1, .release);

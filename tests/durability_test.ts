@@ -1,6 +1,8 @@
 /** When a commit returns, and who waits for the disk. */
 
 import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import process from "node:process";
 import { describe, test } from "node:test";
 import { Aerostore } from "../mod.ts";
@@ -194,6 +196,32 @@ describe("checkpoints and stats()", () => {
     assert.ok(after.checkpointPosition > 0 && after.segment >= before.segment);
     const failing = db.checkpointAsync({ onProgress: () => assert.fail("enough") });
     await assert.doesNotReject(failing.catch((error) => assert.match(error.message, /enough/)));
+  });
+
+  test("a checkpoint is made although old files cannot be looked at or removed", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence], checkpointIntervalSecs: 0 });
+    // Neither can be, whoever tries: a directory, and a segment that others may read.
+    const snapshot = join(store.directory, "snapshot-00000000000000000000.dat");
+    mkdirSync(snapshot);
+    const segment = join(store.directory, "aerostore-00000000.wal");
+    writeFileSync(segment, "", { mode: 0o644 });
+    const checkpoint = (id: string) => {
+      db.table(Presence).insert({ id });
+      db.checkpoint();
+      return db.stats().log.checkpointFilesLeft;
+    };
+    assert.deepEqual(["A", "B", "C"].map(checkpoint), [1, 2, 2]);
+    const names = readdirSync(store.directory).filter((name) => name.startsWith("snapshot-"));
+    assert.equal(names.length, 3, names.join());
+    assert.ok(statSync(snapshot).isDirectory() && statSync(segment).isFile());
+    assert.equal(db.stats().log.checkpoints, 3);
+    rmdirSync(snapshot);
+    rmSync(segment);
+    assert.equal(checkpoint("D"), 0);
+    db.close();
+    for (const name of readdirSync(store.shmPath)) rmSync(join(store.shmPath, name));
+    assert.equal(store.open().table(Presence).count(), 4);
   });
 
   test("a checkpoint is written by itself when its time has come", async () => {
