@@ -15,10 +15,11 @@ import type { Memory } from "./memory.ts";
 import { recordHeaderSize } from "./row_encode.ts";
 import {
   readInlineBytes,
-  readInlineText,
-  readKeyText,
   readTailBytes,
   readTailText,
+  shortTextCode,
+  shortTexts,
+  shortWordCount,
 } from "./text.ts";
 import type { ColumnValue } from "./values.ts";
 
@@ -74,14 +75,12 @@ export function makeDecoder(
   generate: boolean = codegenPermitted(),
 ): RowDecoder {
   if (!generate) return makeDecoderOfClosures(table, columns);
-  const fields = columns.map((column) => {
-    const known = isTextKey(table, column) ? "key !== undefined ? key : " : "";
-    return `${literal(column.name)}: ${known}${readExpression(table, column)}`;
-  });
+  const { statements, object } = objectCode(table, columns, "key !== undefined ? key : ");
   const body = `
     return function decode(memory, h, key) {
       const { u8, i32, u32, f64, i64 } = memory;
-      return { ${fields.join(",\n")} };
+      ${statements}
+      return ${object};
     };`;
   return compile(readerBindings(table), body) as RowDecoder;
 }
@@ -109,15 +108,14 @@ export function makeRowsDecoder(
       }
     };
   }
-  const fields = columns.map((column) =>
-    `${literal(column.name)}: ${readExpression(table, column)}`
-  );
+  const { statements, object } = objectCode(table, columns);
   const body = `
     return function decodeRows(memory, count, into) {
       const { u8, i32, u32, f64, i64 } = memory;
       for (let i = 0, at = 0; i < count; i++) {
         const h = at + ${recordHeaderSize / 8};
-        into.push({ ${fields.join(",\n")} });
+        ${statements}
+        into.push(${object});
         at += u32[at << 1] >>> 3;
       }
     };`;
@@ -139,6 +137,10 @@ function makeDecoderOfClosures(
   };
 }
 
+function isInlineText(column: ColumnLayout): boolean {
+  return column.kind === "text" && column.inline;
+}
+
 function isTextKey(table: TableLayout, column: ColumnLayout): boolean {
   return column === table.primaryKey && column.kind === "text";
 }
@@ -155,13 +157,17 @@ export function makeViewClass(
 ): RowViewClass {
   const decode = makeDecoder(table, table.columns, generate);
   if (!generate) return makeViewClassOfClosures(table, decode);
-  const getters = table.columns.map((column) => `
+  const getters = table.columns.map((column) => {
+    const { statements, expression } = readCode(table, column);
+    return `
       get ${literal(column.name)}() {
         if (this.#scope.ended) throw expired(${literal(column.name)});
         const memory = this.#memory, h = this.#handle;
         const { ${arraysOf(column)} } = memory;
-        return ${readExpression(table, column)};
-      }`);
+        ${statements}
+        return ${expression};
+      }`;
+  });
   const body = `
     return class Row {
       #memory; #handle; #scope;
@@ -183,7 +189,7 @@ export function makeViewClass(
 /** The typed arrays that reading a column needs; the others would only be loaded in vain. */
 function arraysOf(column: ColumnLayout): string {
   const arrays: string[] = column.nullable ? ["u32"] : [];
-  if (column.kind === "int32") arrays.push("i32");
+  if (column.kind === "int32" || isInlineText(column)) arrays.push("i32");
   if (column.kind === "int64") arrays.push("i64");
   if (column.kind === "float64" || column.kind === "timestamp") arrays.push("f64");
   if (column.kind === "bool") arrays.push("u8");
@@ -246,9 +252,16 @@ function makeExpired(table: TableLayout): (name: string) => AerostoreError {
 
 /** What the expressions of {@linkcode readExpression} call. */
 function readerBindings(table: TableLayout): Record<string, unknown> {
+  const keys = shortTexts(true);
+  const values = shortTexts(false);
   return {
-    readInlineText,
-    readKeyText,
+    // By names of their own: engines compile the addresses of what is bound into the code.
+    keys,
+    keysWords: keys.words,
+    keysStrings: keys.strings,
+    values,
+    valuesWords: values.words,
+    valuesStrings: values.strings,
     readTailText,
     readInlineBytes,
     readTailBytes,
@@ -256,27 +269,63 @@ function readerBindings(table: TableLayout): Record<string, unknown> {
   };
 }
 
+/** Code that gives a value: statements, and an expression for behind them. */
+interface ReadCode {
+  readonly statements: string;
+  readonly expression: string;
+}
+
+/** Returns code that makes the object of a row; `known` goes before what reads a textual key. */
+function objectCode(
+  table: TableLayout,
+  columns: readonly ColumnLayout[],
+  known = "",
+): { readonly statements: string; readonly object: string } {
+  const all: string[] = [];
+  const fields: string[] = [];
+  for (const column of columns) {
+    const { statements, expression } = readCode(table, column);
+    const value = isTextKey(table, column) ? known + expression : expression;
+    // All texts come before the object: what calls may happen do not fall into its making.
+    if (statements !== "") all.push(statements, `const value${column.id} = ${value};`);
+    fields.push(`${literal(column.name)}: ${statements === "" ? value : `value${column.id}`}`);
+  }
+  return { statements: all.join("\n"), object: `{ ${fields.join(",\n")} }` };
+}
+
 /**
  * Returns the code that reads a column, given `memory`, its typed arrays, and `h`, the handle.
  * Indexes stay below 2^30 because a memory has at most 1 GiB.
  */
-function readExpression(table: TableLayout, column: ColumnLayout): string {
-  const value = readValueExpression(table, column);
-  if (!column.nullable) return value;
+function readCode(table: TableLayout, column: ColumnLayout): ReadCode {
+  const code = readValueCode(table, column);
+  if (!column.nullable) return code;
   const word = column.id < 32 ? -4 : -3;
   const bit = (1 << (column.id & 31)) >>> 0;
-  return `(u32[(h << 1) + ${word}] & ${bit}) !== 0 ? null : ${value}`;
+  const isNull = `(u32[(h << 1) + ${word}] & ${bit}) !== 0`;
+  return { ...code, expression: `${isNull} ? null : ${code.expression}` };
 }
 
-function readValueExpression(table: TableLayout, column: ColumnLayout): string {
+function readValueCode(table: TableLayout, column: ColumnLayout): ReadCode {
+  if (!isInlineText(column)) {
+    return { statements: "", expression: readValueExpression(column) };
+  }
+  const isKey = isTextKey(table, column);
+  return shortTextCode(
+    isKey ? "keys" : "values",
+    shortTexts(isKey).shift,
+    `(h << 1) + ${column.offset / 4}`,
+    shortWordCount(column.capacity),
+    String(column.id),
+  );
+}
+
+function readValueExpression(column: ColumnLayout): string {
   const { offset } = column;
   const cell = `(h << 3) + ${offset}`;
   switch (column.kind) {
     case "text":
-      if (isTextKey(table, column)) return `readKeyText(memory, ${cell})`;
-      return column.inline
-        ? `readInlineText(memory, ${cell})`
-        : `readTailText(memory, h << 3, ${cell})`;
+      return `readTailText(memory, h << 3, ${cell})`;
     case "bytes":
       return column.inline
         ? `readInlineBytes(memory, ${cell})`
@@ -329,13 +378,12 @@ function makeValueReader(table: TableLayout, column: ColumnLayout): Reader {
   const { offset, inline, name } = column;
   const readInteger = makeIntegerReader(table);
   switch (column.kind) {
-    case "text":
-      if (isTextKey(table, column)) {
-        return (memory, handle) => readKeyText(memory, handle * 8 + offset);
-      }
-      return inline
-        ? (memory, handle) => readInlineText(memory, handle * 8 + offset)
-        : (memory, handle) => readTailText(memory, handle * 8, handle * 8 + offset);
+    case "text": {
+      if (!inline) return (memory, handle) => readTailText(memory, handle * 8, handle * 8 + offset);
+      const cache = shortTexts(isTextKey(table, column));
+      const count = shortWordCount(column.capacity);
+      return (memory, handle) => cache.read(memory, handle * 2 + offset / 4, count);
+    }
     case "bytes":
       return inline
         ? (memory, handle) => readInlineBytes(memory, handle * 8 + offset)

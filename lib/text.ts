@@ -5,21 +5,144 @@
  * of the cell. A tail cell is a u16 offset from the payload and a u16 size; the bytes stand behind
  * the fixed part, 4-aligned and zero-filled to a multiple of 4.
  *
- * Short text goes through a cache that compares words and returns the string it kept: making a
- * string costs 25 to 100 ns, a hit 5 to 14, and a kept string also keeps its hash.
+ * Short text goes through caches that compare words and return the string they kept: making a
+ * string costs 25 to 100 ns, a hit 3 to 14, and a kept string also keeps its hash. Of inline cells,
+ * text of up to 10 bytes has caches of its own, which generated code looks into by itself.
  *
  * @module
  */
 
 import type { Memory } from "./memory.ts";
 
-/** Slots for the values of ordinary columns, of which a table usually has few. */
-const valueSlots = 1 << 14;
+/**
+ * Slots for the values of ordinary columns, of which a table usually has few, as a power of two.
+ */
+const valueSlotsLog2 = 14;
 /**
  * Slots for primary keys. They have a cache of their own: all keys of a scan differ, and would
  * drive out the values.
  */
-const keySlots = 1 << 12;
+const keySlotsLog2 = 12;
+
+/** Bytes of text that take three words with their size. */
+const shortCachedMax = 10;
+
+/**
+ * A cache of text in inline cells of which the first three words are the whole text.
+ *
+ * Cells are zero-filled, so a text is found by as many words as the cell has: what a slot keeps has
+ * the same size if its first word is the same, and no further words but zeros.
+ */
+export class ShortTextCache {
+  /** Four words for each slot: those of its text, and one that is not used. */
+  readonly words: Int32Array;
+  /** The text of each slot; empty at first, as its words say. */
+  readonly strings: string[];
+  /** How far a mixed word is shifted to give a slot. */
+  readonly shift: number;
+
+  constructor(slotsLog2: number) {
+    this.words = new Int32Array(4 << slotsLog2);
+    this.strings = new Array<string>(1 << slotsLog2).fill("");
+    this.shift = 32 - slotsLog2;
+  }
+
+  /**
+   * Reads the text of an inline cell.
+   *
+   * @param memory The memory.
+   * @param at Index of the first word of the cell.
+   * @param count Words of the cell; 3 if it has more.
+   */
+  read(memory: Memory, at: number, count: number): string {
+    const cells = memory.i32;
+    const first = cells[at] ?? 0;
+    const second = count > 1 ? cells[at + 1] ?? 0 : 0;
+    const third = count > 2 ? cells[at + 2] ?? 0 : 0;
+    const slot = mix(first ^ mix(second ^ mix(third))) >>> this.shift;
+    const { words } = this;
+    const base = slot * 4;
+    const isKept = words[base] === first && words[base + 1] === second &&
+      words[base + 2] === third;
+    return isKept ? this.strings[slot] ?? "" : this.make(memory, at, slot);
+  }
+
+  /**
+   * Makes the text of an inline cell, and keeps it in place of another one if it is short.
+   *
+   * @param memory The memory.
+   * @param at Index of the first word of the cell.
+   * @param slot Where to keep it.
+   */
+  make(memory: Memory, at: number, slot: number): string {
+    const cells = memory.i32;
+    const first = cells[at] ?? 0;
+    const size = first & 0xffff;
+    if (size > shortCachedMax) return readLongText(memory, at * 4, this);
+    const text = makeText(memory, at * 4 + 2, size);
+    const { words } = this;
+    const base = slot * 4;
+    words[base] = first;
+    words[base + 1] = size > 2 ? cells[at + 1] ?? 0 : 0;
+    words[base + 2] = size > 6 ? cells[at + 2] ?? 0 : 0;
+    this.strings[slot] = text;
+    return text;
+  }
+}
+
+const factor = 0x9e3779b1;
+
+function mix(word: number): number {
+  return Math.imul(word, factor);
+}
+
+let shortValues: ShortTextCache | undefined;
+let shortKeys: ShortTextCache | undefined;
+
+/** Returns the cache of this isolate for short primary keys, or for other short text. */
+export function shortTexts(isKey: boolean): ShortTextCache {
+  if (isKey) return shortKeys ??= new ShortTextCache(keySlotsLog2);
+  return shortValues ??= new ShortTextCache(valueSlotsLog2);
+}
+
+/** Words of a cell that count for the short cache. */
+export function shortWordCount(capacity: number): number {
+  return Math.min((capacity + 5) >> 2, 3);
+}
+
+/**
+ * Returns code that does what {@linkcode ShortTextCache.read} does: statements, and an expression
+ * for behind them. Where it stands, nothing is left to the engines' rules of what they inline; a
+ * call takes three times as long.
+ *
+ * @param cache The name of the cache. Behind it, `Words` and `Strings` name what it has.
+ * @param shift That of the cache.
+ * @param at Code for the index of the cell's first word in `i32`, the words of `memory`.
+ * @param count Words of the cell; 3 if it has more.
+ * @param suffix What makes the names of the statements' constants unique.
+ */
+export function shortTextCode(
+  cache: string,
+  shift: number,
+  at: string,
+  count: number,
+  suffix: string,
+): { readonly statements: string; readonly expression: string } {
+  const slot = `slot${suffix}`;
+  const names = ["first", "second", "third"].slice(0, count).map((name) => name + suffix);
+  const loads = names.map((name, index) => `${name} = i32[${at} + ${index}]`);
+  const mixed = names.reduceRight(
+    (rest, name) => `Math.imul(${rest === "" ? name : `${name} ^ ${rest}`}, ${factor})`,
+    "",
+  );
+  const tests = names.map((name, index) => `${cache}Words[(${slot} << 2) + ${index}] === ${name}`);
+  return {
+    statements: `const ${loads.join(", ")}, ${slot} = ${mixed} >>> ${shift};`,
+    expression: `${tests.join(" && ")} ? ${cache}Strings[${slot}] : ` +
+      `${cache}.make(memory, ${at}, ${slot})`,
+  };
+}
+
 /** Words of a key: an inline cell of up to 30 bytes with its size. */
 const slotWords = 8;
 const inlineCachedMax = 30;
@@ -28,14 +151,14 @@ const tailCachedMax = 28;
 /** Set in the first word of a tail's key; no cached inline size reaches it. */
 const tailMark = 0x8000;
 
-/** The cache of one isolate. A collision of hashes replaces the older string. */
+/** A cache of longer text. A collision of hashes replaces the older string. */
 class TextCache {
   readonly #keys: Int32Array;
   readonly #strings: string[];
   readonly #mask: number;
 
-  /** `slots` is a power of two. */
-  constructor(slots: number) {
+  constructor(slotsLog2: number) {
+    const slots = 1 << slotsLog2;
     this.#keys = new Int32Array(slots * slotWords);
     this.#strings = new Array<string>(slots).fill("");
     this.#mask = slots - 1;
@@ -74,14 +197,17 @@ class TextCache {
       while (i < count && keys[base + i] === words[rest + i - 1]) i++;
       if (i === count) return this.#strings[slot] ?? "";
     }
-    const text = size <= shortMax
-      ? shortText(memory, start, size)
-      : memory.text(start, start + size);
+    const text = makeText(memory, start, size);
     keys[base] = first;
     for (let i = 1; i < count; i++) keys[base + i] = words[rest + i - 1] ?? 0;
     this.#strings[slot] = text;
     return text;
   }
+}
+
+function makeText(memory: Memory, start: number, size: number): string {
+  if (size === 0) return "";
+  return size <= shortMax ? shortText(memory, start, size) : memory.text(start, start + size);
 }
 
 /** Text up to this length is made of its characters, which spares Deno a call out of JavaScript. */
@@ -134,34 +260,15 @@ function at(bytes: Uint8Array, index: number): number {
 let values: TextCache | undefined;
 let keys: TextCache | undefined;
 
-/**
- * Reads the text of an inline cell.
- *
- * @param memory The memory.
- * @param cell Offset of the cell, a multiple of 4.
- */
-export function readInlineText(memory: Memory, cell: number): string {
-  values ??= new TextCache(valueSlots);
-  return readInline(values, memory, cell);
-}
-
-/**
- * Reads the text of an inline cell that is a primary key.
- *
- * @param memory The memory.
- * @param cell Offset of the cell, a multiple of 4.
- */
-export function readKeyText(memory: Memory, cell: number): string {
-  keys ??= new TextCache(keySlots);
-  return readInline(keys, memory, cell);
-}
-
-function readInline(cache: TextCache, memory: Memory, cell: number): string {
+/** Reads text of an inline cell that is too long for its cache of short text. */
+function readLongText(memory: Memory, cell: number, short: ShortTextCache): string {
   const words = memory.i32;
   const first = words[cell >> 2] ?? 0;
   const size = first & 0xffff;
-  if (size === 0) return "";
   if (size > inlineCachedMax) return memory.text(cell + 2, cell + 2 + size);
+  const cache = short === shortKeys
+    ? keys ??= new TextCache(keySlotsLog2)
+    : values ??= new TextCache(valueSlotsLog2);
   return cache.get(words, first, (cell >> 2) + 1, (size + 5) >> 2, memory, cell + 2, size);
 }
 
@@ -179,7 +286,7 @@ export function readTailText(memory: Memory, payload: number, cell: number): str
   const start = payload + (word & 0xffff);
   const size = word >>> 16;
   if (size > tailCachedMax) return memory.text(start, start + size);
-  values ??= new TextCache(valueSlots);
+  values ??= new TextCache(valueSlotsLog2);
   const count = 1 + ((size + 3) >> 2);
   return values.get(words, size | tailMark, start >> 2, count, memory, start, size);
 }

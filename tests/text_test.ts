@@ -4,8 +4,9 @@ import fc from "fast-check";
 import { Memory } from "../lib/memory.ts";
 import {
   encodeUtf8,
-  readInlineText,
   readTailText,
+  shortTexts,
+  shortWordCount,
   writeInlineText,
   writeTailText,
 } from "../lib/text.ts";
@@ -23,6 +24,14 @@ const samples = [
   "\0nul\0",
   "\ufefffirst a byte order mark",
 ];
+
+/** Reads an inline cell of a column, as a value and as a primary key. */
+function readInlineText(memory: Memory, cell: number, capacity = 64): string {
+  const count = shortWordCount(capacity);
+  const text = shortTexts(false).read(memory, cell >> 2, count);
+  assert.equal(shortTexts(true).read(memory, cell >> 2, count), text);
+  return text;
+}
 
 function cellSizeOf(capacity: number): number {
   return (capacity + 5) & ~3;
