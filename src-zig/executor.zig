@@ -39,6 +39,8 @@
 const std = @import("std");
 const Filter = @import("filter.zig").Filter;
 const Plan = @import("plan.zig").Plan;
+const QueryMemory = query_memory.QueryMemory;
+const query_memory = @import("query_memory.zig");
 const result = @import("result.zig");
 const row_module = @import("row.zig");
 const Sorter = @import("row_sorter.zig").Sorter;
@@ -77,7 +79,7 @@ pub const Stats = struct {
 
 pub const Cursor = struct {
     gpa: Allocator,
-    arena: std.heap.ArenaAllocator,
+    memory: QueryMemory,
     heap: Heap,
     table: *const TableInfo,
     plan: Plan,
@@ -109,7 +111,7 @@ pub const Cursor = struct {
     pub fn create(gpa: Allocator) Allocator.Error!*Cursor {
         const cursor = try gpa.create(Cursor);
         cursor.gpa = gpa;
-        cursor.arena = .init(gpa);
+        cursor.memory.init(gpa);
         cursor.heap = .init(0, &cursor.order);
         cursor.phase = .closed;
         cursor.scratch = &.{};
@@ -120,7 +122,7 @@ pub const Cursor = struct {
         const gpa = cursor.gpa;
         gpa.free(cursor.scratch);
         cursor.heap.deinit(gpa);
-        cursor.arena.deinit();
+        cursor.memory.deinit();
         gpa.destroy(cursor);
     }
 
@@ -134,8 +136,9 @@ pub const Cursor = struct {
     ) (Allocator.Error || error{BadArgument})!void {
         assert(cursor.phase == .closed);
         errdefer cursor.close();
-        const arena = cursor.arena.allocator();
-        const copy = try arena.alignedAlloc(u8, .@"8", blob.len);
+        const arena = cursor.memory.allocator();
+        const words = try query_memory.take(arena, u64, blob.len / 8 + 1);
+        const copy = std.mem.sliceAsBytes(words)[0..blob.len];
         @memcpy(copy, blob);
 
         cursor.table = table;
@@ -160,7 +163,7 @@ pub const Cursor = struct {
     pub fn close(cursor: *Cursor) void {
         cursor.phase = .closed;
         cursor.freeScratch();
-        _ = cursor.arena.reset(.{ .retain_with_limit = retained_bytes });
+        cursor.memory.reset();
         const entry_size = @sizeOf(sort_order.Entry);
         if (cursor.heap.items.capacity * entry_size > retained_bytes) {
             cursor.heap.items.clearAndFree(cursor.gpa);
@@ -336,7 +339,7 @@ pub const Cursor = struct {
 
     fn beginSort(cursor: *Cursor, in_steps: bool) Allocator.Error!void {
         if (cursor.heap.is_heap and !in_steps) return cursor.endSort(cursor.heap.sorted());
-        const arena = cursor.arena.allocator();
+        const arena = cursor.memory.allocator();
         const entries = cursor.heap.items.items;
         const is_small = entries.len * @sizeOf(sort_order.Entry) <= retained_bytes;
         const scratch = try (if (is_small) arena else cursor.gpa).alloc(
@@ -446,7 +449,7 @@ pub const Writer = struct {
     base: usize,
     batch: Batch = .{},
 
-    pub fn append(writer: *Writer, row: RowRef) error{}!bool {
+    pub inline fn append(writer: *Writer, row: RowRef) error{}!bool {
         const rest: []align(8) u8 = @alignCast(writer.output[writer.batch.bytes..]);
         if (writer.cursor.plan.flags.handles) {
             if (rest.len < 8) return false;

@@ -23,6 +23,7 @@ const Plan = @import("plan.zig").Plan;
 const row_module = @import("row.zig");
 const RowRef = row_module.RowRef;
 const TableInfo = @import("table_info.zig").TableInfo;
+const take = @import("query_memory.zig").take;
 const Allocator = std.mem.Allocator;
 const compareBytes = row_module.compareBytes;
 
@@ -34,10 +35,9 @@ pub const Filter = struct {
     never: bool,
 
     pub fn compile(arena: Allocator, plan: *const Plan, table: *const TableInfo) !Filter {
-        var predicates: std.ArrayList(Predicate) = .empty;
-        var clauses: std.ArrayList(u16) = .empty;
-        try predicates.ensureTotalCapacity(arena, plan.clauses.len);
-        try clauses.ensureTotalCapacity(arena, plan.clauses.len);
+        const count = plan.clauses.len;
+        var predicates: std.ArrayList(Predicate) = .initBuffer(try take(arena, Predicate, count));
+        var clauses: std.ArrayList(u16) = .initBuffer(try take(arena, u16, count));
         var never = plan.route == .empty;
         for (plan.clauses, 0..) |*clause, number| {
             if (clause.op == .never) {

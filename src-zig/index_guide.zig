@@ -181,16 +181,17 @@ pub const Guide = struct {
         return blockAt(guide.region, reference.granule).order(probe) == .lt;
     }
 
-    /// An entry up to `span` entries before the probe, or 0 for the start of the index. The caller
-    /// is pinned.
-    pub fn entryBack(guide: Guide, probe: *const Probe, span: u32) RelPtr {
+    /// An entry up to `span` entries before the probe, or 0 for the start of the index. It is not
+    /// further back than the last one before `low`, if the guide knows that. The caller is pinned.
+    pub fn entryBack(guide: Guide, probe: *const Probe, low: *const Probe, span: u32) RelPtr {
         var trail: Trail = .{};
         const nearest = guide.entryBefore(probe, &trail);
         if (nearest == 0) return 0;
         var block = blockAt(guide.region, trail.block);
         var back = trail.at;
         var missing = span;
-        if (back < span and block.low_size != 0) {
+        var before_low = block.countLess(back, low.mask, low.prefix);
+        if (back < span and before_low == 0 and block.low_size != 0) {
             // The rest stands at the end of the block at the left.
             const least: Probe = .entry(block.low(), 0, block.low_prefix);
             missing -= back;
@@ -198,8 +199,9 @@ pub const Guide = struct {
             if (guide.entryBefore(&least, &trail) == 0) return 0;
             block = blockAt(guide.region, trail.block);
             back = trail.at;
+            before_low = block.countLess(back, low.mask, low.prefix);
         }
-        var at = back -| missing;
+        var at = @max(back -| missing, before_low -| 1);
         while (at < back) : (at += 1) {
             const reference = block.reference(at);
             if (guide.isBefore(1, reference, probe)) return reference.granule;

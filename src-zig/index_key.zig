@@ -179,6 +179,17 @@ pub const Layout = extern struct {
         };
     }
 
+    /// False: keys with these prefixes differ in their first column.
+    pub inline fn mayShareColumns(layout: *const Layout, a: u64, b: u64) bool {
+        const different = a ^ b;
+        return switch (layout.parts[0].kindOf()) {
+            .text, .bytes => true, // Beyond a short text stands what comes next.
+            .int32 => different >> 32 == 0,
+            .int64, .float64, .timestamp => different == 0,
+            .bool => different >> 56 == 0,
+        };
+    }
+
     /// Whether two rows have the same values in the columns.
     pub fn isSame(layout: *const Layout, a: RowRef, b: RowRef) bool {
         for (layout.slice()) |*part| {

@@ -165,24 +165,30 @@ pub const Scan = struct {
     }
 
     /// `BadArgument`: a key of the plan is not one of the index.
-    pub fn next(scan: *Scan) Error!?RowRef {
+    pub inline fn next(scan: *Scan) Error!?RowRef {
         while (true) {
             while (scan.batch_at < scan.batch_count) {
                 const entry = scan.batch[scan.batch_at];
                 scan.batch_at += 1;
                 if (try scan.rowOf(entry)) |row| return row;
             }
-            scan.batch_at = 0;
-            scan.batch_count = 0;
-            while (scan.phase != .end) {
-                try scan.step();
-                if (scan.batch_count == batch_size) break;
-                // The rows of several keys are asked for together.
-                if (scan.batch_count > 0 and scan.phase != .start) break;
-            }
-            if (scan.batch_count == 0) return null;
-            scan.prefetchRows();
+            if (!try scan.fillBatch()) return null;
         }
+    }
+
+    /// Collects the next entries. False if there are none.
+    noinline fn fillBatch(scan: *Scan) Error!bool {
+        scan.batch_at = 0;
+        scan.batch_count = 0;
+        while (scan.phase != .end) {
+            try scan.step();
+            if (scan.batch_count == batch_size) break;
+            // The rows of several keys are asked for together.
+            if (scan.batch_count > 0 and scan.phase != .start) break;
+        }
+        if (scan.batch_count == 0) return false;
+        scan.prefetchRows();
+        return true;
     }
 
     /// Goes on to the next entries.
@@ -268,7 +274,7 @@ pub const Scan = struct {
         };
         const ring = &scan.ring;
         var count: usize = 0;
-        const back = scan.index.seekBack(&high, batch_size);
+        const back = scan.index.seekBack(&high, &low, batch_size);
         var entry = back;
         if (entry == 0) entry = scan.index.following(0);
         while (entry != 0) : (entry = scan.index.following(entry)) {
@@ -279,11 +285,13 @@ pub const Scan = struct {
             count += 1;
         }
         if (count == 0) return scan.finishRange();
-        const list = &scan.list;
-        const kept = @min(count, batch_size);
-        for (0..kept) |i| list[i] = ring[(count - kept + i) % batch_size];
-        const is_first = count <= batch_size and scan.beginsRange(back, &low);
-        scan.takeGroups(list[0..kept], is_first);
+        if (count <= batch_size) {
+            scan.takeGroups(ring[0..count], scan.beginsRange(back, &low));
+        } else {
+            const list = &scan.list;
+            for (list, 0..) |*to, i| to.* = ring[(count + i) % batch_size];
+            scan.takeGroups(list, false);
+        }
     }
 
     /// Whether no entry of the range stands before those that were collected from `back` on.
@@ -345,9 +353,10 @@ pub const Scan = struct {
         scan.phase = .downwards;
     }
 
-    fn sameColumns(scan: *const Scan, a: RelPtr, b: RelPtr) bool {
+    inline fn sameColumns(scan: *const Scan, a: RelPtr, b: RelPtr) bool {
         const first = ordered_index.nodeAt(scan.region, a);
         const second = ordered_index.nodeAt(scan.region, b);
+        if (!scan.keys.mayShareColumns(first.prefix, second.prefix)) return false;
         return std.mem.eql(u8, first.columns(), second.columns());
     }
 
@@ -363,7 +372,7 @@ pub const Scan = struct {
         }
     }
 
-    fn rowOf(scan: *Scan, entry: RelPtr) error{Corrupt}!?RowRef {
+    inline fn rowOf(scan: *Scan, entry: RelPtr) error{Corrupt}!?RowRef {
         const node = ordered_index.nodeAt(scan.region, entry);
         const state = ordered_index.State.from(node.state.load(.acquire));
         if (state.phase == .dead) return null;
@@ -372,7 +381,7 @@ pub const Scan = struct {
     }
 
     /// The row in a version, if it has the key of an entry.
-    pub fn rowWithKeyOf(scan: *Scan, node: *const Node, at: RelPtr) error{Corrupt}!?RowRef {
+    pub inline fn rowWithKeyOf(scan: *Scan, node: *const Node, at: RelPtr) error{Corrupt}!?RowRef {
         const row = try reader.rowAt(scan.region, scan.table, at);
         if (sync.mutated(.no_recheck)) return row;
         // The primary key is that of the row, in every version.

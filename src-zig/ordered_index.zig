@@ -384,9 +384,15 @@ pub const OrderedIndex = struct {
         return granule;
     }
 
-    /// An entry up to `span` entries before the probe, or 0 for the start of the index.
-    pub fn seekBack(index: OrderedIndex, probe: *const Probe, span: u32) RelPtr {
-        return index.guide().entryBack(probe, span);
+    /// An entry up to `span` entries before the probe, but hardly further than `low`, or 0 for the
+    /// start of the index.
+    pub fn seekBack(
+        index: OrderedIndex,
+        probe: *const Probe,
+        low: *const Probe,
+        span: u32,
+    ) RelPtr {
+        return index.guide().entryBack(probe, low, span);
     }
 
     /// The entry behind one, or behind the start (0). Passes marked nodes.

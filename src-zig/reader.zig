@@ -47,7 +47,25 @@ pub fn snapshotNow(region: *const Region) Position {
 }
 
 /// The version of a row that `view` shows, or 0. A tombstone counts as nothing.
-pub fn visible(region: *const Region, node: RelPtr, view: View) RelPtr {
+pub inline fn visible(region: *const Region, node: RelPtr, view: View) RelPtr {
+    const head = Head.from(nodeAt(region, node).head.load(.acquire));
+    if (head.state != .dead and head.version != 0) {
+        const version = versionAt(region, head.version);
+        // Nearly always the newest version is stamped and shown. What is no position is larger.
+        const last: Position = switch (view) {
+            .latest => version_module.position_limit,
+            .snapshot => |position| position,
+            .validate => |position| position -| 1,
+        };
+        if (version.xmin.load(.acquire) <= last) {
+            return if (version.isTombstone()) 0 else head.version;
+        }
+    }
+    return visibleBelow(region, node, view);
+}
+
+/// The same for any version. Looks at the newest once more, which may be another one by now.
+noinline fn visibleBelow(region: *const Region, node: RelPtr, view: View) RelPtr {
     var wait: waiting.Wait = .{};
     retry: while (true) {
         const head = Head.from(nodeAt(region, node).head.load(.acquire));
@@ -92,7 +110,7 @@ fn judge(resolution: ring.Resolution, view: View) Judgement {
 }
 
 /// The row in a version. The version must be visible to the caller and pinned.
-pub fn rowAt(region: *const Region, table: *const TableInfo, at: RelPtr) error{Corrupt}!RowRef {
+pub inline fn rowAt(region: *const Region, table: *const TableInfo, at: RelPtr) error{Corrupt}!RowRef {
     const version = versionAt(region, at);
     const size = version.payloadSize();
     if (size < table.fixed_size or size > table.payload_size_max) return error.Corrupt;

@@ -66,20 +66,18 @@ pub const Projector = struct {
 
     /// Writes the row's record to the start of `out` and returns its bytes, or null if there is no
     /// room for it.
-    pub fn write(projector: *const Projector, row: RowRef, out: []align(8) u8) ?u32 {
+    pub inline fn write(projector: *const Projector, row: RowRef, out: []align(8) u8) ?u32 {
         assert(row.size >= projector.fixed_size);
         // Room for the whole payload, though a projection may need less: simple, and only ever a
         // batch that ends one record early.
-        const size_max = record_header_size + std.mem.alignForward(u64, row.size, 8);
+        const size_max = record_header_size + (@as(u64, row.size) + 7 & ~@as(u64, 7));
         if (size_max > out.len) return null;
 
-        const payload = out[record_header_size..];
-        const payload_size = if (projector.tails.len == 0) whole: {
-            @memcpy(payload[0..row.size], row.payload[0..row.size]);
+        const payload: []align(8) u8 = @alignCast(out[record_header_size..]);
+        const padded = if (projector.tails.len == 0 and row.size % 8 == 0) whole: {
+            copyPayload(payload, row);
             break :whole row.size;
         } else projector.writeParts(row, payload);
-        const padded = std.mem.alignForward(u32, payload_size, 8);
-        @memset(payload[payload_size..padded], 0);
 
         const header: *RecordHeader = @ptrCast(out.ptr);
         header.* = .{
@@ -87,13 +85,22 @@ pub const Projector = struct {
             .null_mask = row.null_mask,
             .column_mask = projector.columns,
         };
-        return header.record_bytes;
+        return record_header_size + padded;
     }
 
-    /// Copies the fixed part and the tails that are wanted. Returns the payload's bytes.
-    fn writeParts(projector: *const Projector, row: RowRef, payload: []u8) u32 {
-        var at = projector.fixed_size;
-        @memcpy(payload[0..at], row.payload[0..at]);
+    /// Copies the fixed part and the tails that are wanted. Returns the payload's bytes, with zeros
+    /// up to a multiple of 8.
+    noinline fn writeParts(projector: *const Projector, row: RowRef, payload: []u8) u32 {
+        const end = if (projector.tails.len == 0) row.size else projector.fixed_size;
+        @memcpy(payload[0..end], row.payload[0..end]);
+        const size = projector.writeTails(row, payload, end);
+        const padded = std.mem.alignForward(u32, size, 8);
+        @memset(payload[size..padded], 0);
+        return padded;
+    }
+
+    fn writeTails(projector: *const Projector, row: RowRef, payload: []u8, start: u32) u32 {
+        var at = start;
         for (projector.tails) |tail| {
             const cell = payload[tail.offset..][0..4];
             const text = if (tail.wanted) row.textTail(tail.offset) else "";
@@ -112,6 +119,29 @@ pub const Projector = struct {
         return at;
     }
 };
+
+/// Copies a payload of whole words. Short as most are, a call of the general function takes longer.
+pub inline fn copyPayload(to: []align(8) u8, row: RowRef) void {
+    assert(row.size % 8 == 0 and row.size <= to.len);
+    if (row.size > payload_size_short) {
+        @memcpy(to[0..row.size], row.payload[0..row.size]);
+        return;
+    }
+    const Pair = @Vector(2, u64);
+    const from = row.payload;
+    var at: usize = 0;
+    while (row.size - at >= 16) : (at += 16) {
+        const pair: *align(8) const Pair = @ptrCast(@alignCast(from + at));
+        @as(*align(8) Pair, @ptrCast(@alignCast(to[at..].ptr))).* = pair.*;
+    }
+    if (at < row.size) {
+        const word: *const u64 = @ptrCast(@alignCast(from + at));
+        @as(*u64, @ptrCast(@alignCast(to[at..].ptr))).* = word.*;
+    }
+}
+
+/// Bytes up to which a loop wins.
+const payload_size_short = 128;
 
 /// The row of a record that this process wrote itself. Nothing is checked.
 pub fn readRecord(record: [*]align(8) const u8) RowRef {

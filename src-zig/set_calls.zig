@@ -63,7 +63,7 @@ pub fn aggregates(connection: *Connection, transaction_number: u32, size: u32) E
     }
     var reason: []const u8 = "";
     var sink = aggregate.Aggregates.compile(
-        cursor.arena.allocator(),
+        cursor.memory.allocator(),
         cursor.table,
         requests,
         &reason,

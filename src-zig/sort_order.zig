@@ -11,6 +11,7 @@ const std = @import("std");
 const plan_module = @import("plan.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
+const take = @import("query_memory.zig").take;
 const Allocator = std.mem.Allocator;
 const ColumnInfo = table_info.ColumnInfo;
 const RowRef = row_module.RowRef;
@@ -32,8 +33,7 @@ pub const SortOrder = struct {
         sorts: []const Sort,
         table: *const TableInfo,
     ) Allocator.Error!SortOrder {
-        var keys: std.ArrayList(Key) = .empty;
-        try keys.ensureTotalCapacity(arena, sorts.len + 1);
+        var keys: std.ArrayList(Key) = .initBuffer(try take(arena, Key, sorts.len + 1));
         var seen: u64 = 0;
         const primary: Sort = .{ .column = table.primary_key };
         for (0..sorts.len + 1) |i| {
