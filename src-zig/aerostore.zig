@@ -119,6 +119,7 @@ test {
     _ = @import("glob.zig");
     _ = @import("heap_count.zig");
     _ = @import("plan_encoder.zig");
+    _ = @import("query_memory.zig");
     _ = @import("result.zig");
     _ = @import("sort_order.zig");
     _ = @import("row_sorter.zig");

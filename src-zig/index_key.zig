@@ -561,6 +561,12 @@ test "Layout.isKeyOf: a row has the columns of its own keys and of no others" {
         const expected = std.mem.eql(u8, key.columnsSlice(), its.columnsSlice());
         const found = layout.isKeyOf(row, prefix, key.columnsSlice(), &room);
         try testing.expectEqual(expected, found);
+        const may_share = layout.mayShareColumns(prefix, layout.prefixOf(its.slice()));
+        if (expected) try testing.expect(may_share);
+        // What fills the prefix or less of it is told apart by that, but for nulls.
+        const is_number = !layout.parts[0].kindOf().isText() and layout.count == 1;
+        const has_null = key.has_null or its.has_null;
+        if (is_number and !has_null) try testing.expectEqual(expected, may_share);
     };
 }
 

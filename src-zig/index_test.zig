@@ -176,10 +176,9 @@ test "indexes: the model's rows in order, both ways, through churn" {
 
 const CountCase = struct { low: ?i64, high: ?i64 };
 
-/// Counts by the index on n, in pieces if `examine_max` is small. Adds to `looked` how many entries
-/// it had to look at.
-fn countOf(indexed: *Indexed, case: CountCase, examine_max: u64, looked: *u64) !u64 {
-    var scan = indexed.scan(0, .{});
+/// A scan of an interval by the index on n.
+fn scanOf(indexed: *Indexed, case: CountCase, descending: bool) !index_scan.Scan {
+    var scan = indexed.scan(0, .{ .descending = descending });
     const access = &scan.access;
     var columns: u8 = 0;
     if (case.low) |low| {
@@ -193,6 +192,32 @@ fn countOf(indexed: *Indexed, case: CountCase, examine_max: u64, looked: *u64) !
         const end: index_key.Bound.End = .{ .is_low = false, .inclusive = false };
         try testing.expect(access.high.decode(&scan.keys, &cell, end, &columns));
     }
+    return scan;
+}
+
+/// Whether a scan gives the rows of an interval, in its order.
+fn expectScanOf(indexed: *Indexed, case: CountCase, descending: bool, expected: u64) !void {
+    var scan = try scanOf(indexed, case, descending);
+    var found: u64 = 0;
+    var last: ?i64 = null;
+    while (try scan.next()) |row| : (found += 1) {
+        // Nulls stand behind all numbers, and only an interval without ends has them.
+        const n = if (row.isNull(1))
+            std.math.maxInt(i64)
+        else
+            row.int64(indexed.bench.table.columns[1].offset);
+        if (case.low) |low| try testing.expect(n >= low);
+        if (case.high) |high| try testing.expect(n < high);
+        if (last) |before| try testing.expect(if (descending) n <= before else n >= before);
+        last = n;
+    }
+    try testing.expectEqual(expected, found);
+}
+
+/// Counts by the index on n, in pieces if `examine_max` is small. Adds to `looked` how many entries
+/// it had to look at.
+fn countOf(indexed: *Indexed, case: CountCase, examine_max: u64, looked: *u64) !u64 {
+    var scan = try scanOf(indexed, case, false);
     var counter: index_count.Counter = undefined;
     counter.prepare(&scan, indexed.session.slot_index);
     var found: u64 = 0;
@@ -219,9 +244,12 @@ fn expectCount(indexed: *Indexed, model: []const ?Model, case: CountCase, looked
         const found = try countOf(indexed, case, examine_max, looked);
         try testing.expectEqual(expected, found);
     }
+    for ([_]bool{ false, true }) |descending| {
+        try expectScanOf(indexed, case, descending, expected);
+    }
 }
 
-test "Counter: the model's number of rows, whatever is summed up already" {
+test "Counter and Scan: the model's rows of intervals, whatever is summed up already" {
     var indexed: Indexed = undefined;
     try indexed.init(8 << 20, false);
     defer indexed.deinit();

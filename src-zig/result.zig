@@ -205,6 +205,23 @@ test "Projector.write: a record holds the texts that were asked for" {
     try expectRecord(0b0001, "", "", 24 + 24);
 }
 
+test "copyPayload: copies all words of a payload, and no more" {
+    var bytes: [256]u8 align(8) = undefined;
+    for (&bytes, 0..) |*byte, i| byte.* = @intCast(i);
+    for (0..bytes.len / 8) |words| {
+        const row: RowRef = .{
+            .payload = &bytes,
+            .null_mask = 0,
+            .version = 0,
+            .size = @intCast(words * 8),
+        };
+        var out: [bytes.len]u8 align(8) = @splat(0xaa);
+        copyPayload(&out, row);
+        try std.testing.expectEqualSlices(u8, bytes[0..row.size], out[0..row.size]);
+        try std.testing.expect(std.mem.allEqual(u8, out[row.size..], 0xaa));
+    }
+}
+
 test "Projector.write: tails that lie about their length stay in the record" {
     const table = try testTable();
     var buffer: [256]u8 align(8) = undefined;

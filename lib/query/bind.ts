@@ -65,16 +65,27 @@ export class Bindings {
    * literals if one does not suit its column.
    */
   bind(args: readonly unknown[]): void {
-    const { clauses, parameterCount, limit, offset } = this.#query;
-    if (args.length !== parameterCount) {
-      const message = `The query has ${count(parameterCount, "parameter")}, ` +
-        `and ${count(args.length, "value")} ${args.length === 1 ? "was" : "were"} given`;
-      throw new QueryError("unknown_parameter", message, { offset: -1, word: "" });
-    }
+    this.bindRange(args);
+    const { clauses } = this.#query;
     for (const number of this.#open) {
       const clause = clauses[number];
       const values = this.#values[number];
       if (clause !== undefined && values !== undefined) this.#bindClause(clause, values, args);
+    }
+  }
+
+  /**
+   * Takes only the limit and the offset of a run.
+   *
+   * @param args As for {@linkcode Bindings.bind}.
+   * @throws {AerostoreError} As {@linkcode Bindings.bind} does for them.
+   */
+  bindRange(args: readonly unknown[]): void {
+    const { parameterCount, limit, offset } = this.#query;
+    if (args.length !== parameterCount) {
+      const message = `The query has ${count(parameterCount, "parameter")}, ` +
+        `and ${count(args.length, "value")} ${args.length === 1 ? "was" : "were"} given`;
+      throw new QueryError("unknown_parameter", message, { offset: -1, word: "" });
     }
     if (isParameter(limit)) this.#limit = this.#bindLimit(limit.parameter, args);
     if (isParameter(offset)) {

@@ -15,17 +15,19 @@ const encoder = new TextEncoder();
 export class Cursor {
   #bytes: Uint8Array;
   #view: DataView;
+  #words: Int32Array;
   /** Offset of the next byte. */
   at = 0;
 
   /**
    * Starts at the first byte.
    *
-   * @param bytes The buffer to write into.
+   * @param bytes The buffer to write into; its place in memory is a multiple of 4.
    */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 2);
   }
 
   /** Whether it writes into these very bytes. */
@@ -92,6 +94,15 @@ export class Cursor {
     this.#reserve(source.length);
     this.#bytes.set(source, this.at);
     this.at += source.length;
+  }
+
+  /** Copies words to the start, and stands behind them. Few words take less than by `copy`. */
+  restart(source: Int32Array): void {
+    const words = this.#words;
+    const count = source.length;
+    if (count > words.length) throw tooLong(this.#bytes.length);
+    for (let i = 0; i < count; i += 1) words[i] = source[i] ?? 0;
+    this.at = count * 4;
   }
 
   /** Writes text as UTF-8, or bytes as they are; returns the number of bytes. */

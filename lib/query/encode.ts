@@ -40,6 +40,7 @@ import { type Clause, isParameter, type Operator, type SortKey, type Value } fro
 import { QueryError } from "../stapi/query_error.ts";
 import { Bindings } from "./bind.ts";
 import { Cursor } from "./cursor.ts";
+import { FixedPlan, type NumberPlace } from "./fixed_plan.ts";
 import {
   distinctFitting,
   endCell,
@@ -136,6 +137,9 @@ const ScanFlag = {
   ordered: 32,
 } as const;
 
+/** Longer plans are copied by the general way, which is faster for them. */
+const templateFixedMax = 1024;
+
 /** No input buffer takes more than this. */
 const templateSizeMax = 1 << 21;
 
@@ -184,6 +188,10 @@ export class PlanEncoder {
   /** Whether two clauses on one column can contradict each other in one run and not in the next. */
   readonly #mayContradict: boolean;
   #cursor: Cursor;
+  /** Where numbers of clauses stand in the keys or bounds, while that is asked. */
+  #places: NumberPlace[] | undefined;
+  /** The plan, if runs differ only in numbers. */
+  readonly #fixed: FixedPlan | undefined;
 
   /**
    * Encodes what all runs share.
@@ -210,6 +218,22 @@ export class PlanEncoder {
     });
     this.#template = this.#makeTemplate();
     this.#cursor = new Cursor(this.#template);
+    this.#fixed = this.#makeFixed();
+  }
+
+  /** Finds where the numbers of a run stand, if nothing else differs from run to run. */
+  #makeFixed(): FixedPlan | undefined {
+    const { query, bounds } = this.#plan;
+    if (this.#mayContradict || this.#plan.route === "PrimaryKeyLookup") return undefined;
+    if (bounds.length > 1 || this.#template.length > templateFixedMax) return undefined;
+    const args = FixedPlan.sampleOf(query, this.#open);
+    if (args === undefined) return undefined;
+    const bytes = new Uint8Array(this.#template.length + templateFixedMax);
+    this.#places = this.#open.flatMap((clause) => operandPlaces(query.clauses[clause], clause));
+    const size = this.#encode(bytes, args, 0, Infinity);
+    const fixed = new FixedPlan(query, new Int32Array(bytes.buffer, 0, size / 4), this.#places);
+    this.#places = undefined;
+    return fixed;
   }
 
   /**
@@ -229,6 +253,15 @@ export class PlanEncoder {
     flags = 0,
     limitMax = Infinity,
   ): number {
+    if (!this.#cursor.isOn(target)) this.#cursor = new Cursor(target);
+    const cursor = this.#cursor;
+    if (this.#fixed?.write(cursor, args) !== true) return this.#encode(target, args, flags, limitMax);
+    this.#bindings.bindRange(args);
+    this.#patchRun(cursor, flags, limitMax);
+    return cursor.at;
+  }
+
+  #encode(target: Uint8Array, args: readonly unknown[], flags: number, limitMax: number): number {
     this.#bindings.bind(args);
     if (!this.#cursor.isOn(target)) this.#cursor = new Cursor(target);
     const cursor = this.#cursor;
@@ -383,7 +416,7 @@ export class PlanEncoder {
     if (!several) {
       cursor.patchU32(Header.keyCount, 1);
       cursor.patchU32(Header.keysAt, cursor.at);
-      this.#writeIndexKey(cursor, undefined);
+      this.#writeIndexKey(cursor, undefined, 0);
       return;
     }
     const column = columnOf(query.table, index?.columns[0] ?? 0);
@@ -414,31 +447,46 @@ export class PlanEncoder {
     if (interval.low !== undefined || equalities.length > 0) {
       flags |= ScanFlag.low;
       if (interval.low === undefined || interval.lowInclusive) flags |= ScanFlag.lowInclusive;
-      this.#writeIndexKey(cursor, interval.low);
+      this.#writeIndexKey(cursor, interval.low, 0);
     }
     if (interval.high !== undefined || equalities.length > 0) {
       flags |= ScanFlag.high;
       if (interval.high === undefined || interval.highInclusive) flags |= ScanFlag.highInclusive;
-      this.#writeIndexKey(cursor, interval.high);
+      this.#writeIndexKey(cursor, interval.high, this.#bounds[0]?.operator === "range" ? 1 : 0);
     }
     cursor.patchU32(Header.scan, flags);
   }
 
-  /** Writes the cell of the key: what the equalities give, and `bound` for the next column. */
-  #writeIndexKey(cursor: Cursor, bound: Value | undefined): void {
+  /**
+   * Writes the cell of the key: what the equalities give, and `bound` for the next column, which is
+   * operand `operand` of its clause.
+   */
+  #writeIndexKey(cursor: Cursor, bound: Value | undefined, operand: number): void {
     const { query, equalities, index } = this.#plan;
     const sizeAt = cursor.skip(4);
     for (const number of equalities) {
       const value = this.#bindings.values[number]?.[0];
       const kind = this.#kinds[number];
+      this.#places?.push({ clause: number, operand: 0, at: cursor.at });
       if (kind !== undefined && value !== undefined) writeKeyPart(cursor, kind, value);
     }
     if (bound !== undefined) {
+      this.#places?.push({ clause: this.#plan.bounds[0] ?? -1, operand, at: cursor.at });
       const column = index?.columns[equalities.length] ?? 0;
       writeKeyPart(cursor, columnOf(query.table, column).kind, bound);
     }
     endCell(cursor, sizeAt);
   }
+}
+
+/** Where the operands of a clause stand in its record. */
+function operandPlaces(clause: Clause | undefined, number: number): NumberPlace[] {
+  const at = headerSize + number * clauseSize;
+  return (clause?.operands ?? []).map((_, operand) => ({
+    clause: number,
+    operand,
+    at: at + (operand === 0 ? ClauseField.a : ClauseField.b),
+  }));
 }
 
 function queryFlags(plan: Plan): number {
