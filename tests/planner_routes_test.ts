@@ -118,6 +118,46 @@ test("prepared queries give the same as literal ones, by every route", () => {
   );
 });
 
+test("plans of which only numbers differ are the same bytes as by the general way", () => {
+  const searches = [
+    "{= altitude $1} {< lat $2}",
+    "{> altitude $1} {!= lat $2}",
+    "{<= altitude $1} {= on_ground 1} {> lat $2}",
+    "{range altitude $1 $2}",
+    "{= typ B738} {range altitude $1 $2}",
+    "{= typ B738} {>= altitude $1} {<= lat $2}",
+    "{range lat $1 $2} {= origin KSFO}",
+    "{> altitude $1} {< altitude $2}",
+    "{= serial 7} {= altitude $1} {< lat $2}",
+  ];
+  // Text goes the general way, and numbers beyond a column fail there.
+  const numbers = [[3, 4], [-7, 0], [-0, 0], [2147483647, -2147483648], [41000, 1e9]];
+  for (const table of tables) {
+    for (const search of searches) {
+      for (const sort of ["", " -sort -altitude -limit 5 -offset 2"]) {
+        const text = `-compare {${search}}${sort}`;
+        const query = parseSearch(text, table, { dialect: "default", parameters: true });
+        const plan = planQuery(query, countsOf(table, []));
+        const encoder = new PlanEncoder(plan);
+        for (const args of numbers) {
+          const encoded = [args, args.map(String)].map((given) => {
+            const buffer = new Uint8Array(1024).fill(0xee);
+            return buffer.subarray(0, encoder.encode(buffer, given, PlanFlag.handles, 3));
+          });
+          assert.deepEqual(encoded[0], encoded[1], `${text} ${args}`);
+        }
+        assert.throws(() => encoder.encode(new Uint8Array(1024), [NaN, 1]), {
+          code: "type_mismatch",
+        });
+        assert.throws(() => encoder.encode(new Uint8Array(1024), [1]), {
+          code: "unknown_parameter",
+        });
+        assert.throws(() => encoder.encode(new Uint8Array(64), [1, 2]), { code: "invalid_query" });
+      }
+    }
+  }
+});
+
 for (const indexed of [false, true]) {
   const how = indexed ? "every column indexed" : "no index";
   test(`plans give what speedtables gave, with ${how}`, { skip: oracleMissing }, () => {

@@ -255,7 +255,9 @@ export class PlanEncoder {
   ): number {
     if (!this.#cursor.isOn(target)) this.#cursor = new Cursor(target);
     const cursor = this.#cursor;
-    if (this.#fixed?.write(cursor, args) !== true) return this.#encode(target, args, flags, limitMax);
+    if (this.#fixed?.write(cursor, args) !== true) {
+      return this.#encode(target, args, flags, limitMax);
+    }
     this.#bindings.bindRange(args);
     this.#patchRun(cursor, flags, limitMax);
     return cursor.at;
