@@ -1,8 +1,9 @@
 //! Memory for what one query after the other is made of: plan, tests, order.
 //!
-//! Small requests stand in a buffer that stays, others in an arena. The arena alone takes a fifth of
-//! the time of a short query: its allocations are atomic, and safe builds fill what is allocated,
-//! byte by byte. So what is asked for by `take` is not filled; whoever asks writes all that is read.
+//! Small requests stand in a buffer that stays, others in an arena. The arena alone would take a
+//! fifth of the time of a short query: its allocations are atomic, and safe builds fill what is
+//! allocated, byte by byte. So what `take` gives is not filled; whoever asks writes all that is
+//! read.
 //!
 //! Invariant: nothing that was given is used after `reset`.
 

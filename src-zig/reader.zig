@@ -110,7 +110,11 @@ fn judge(resolution: ring.Resolution, view: View) Judgement {
 }
 
 /// The row in a version. The version must be visible to the caller and pinned.
-pub inline fn rowAt(region: *const Region, table: *const TableInfo, at: RelPtr) error{Corrupt}!RowRef {
+pub inline fn rowAt(
+    region: *const Region,
+    table: *const TableInfo,
+    at: RelPtr,
+) error{Corrupt}!RowRef {
     const version = versionAt(region, at);
     const size = version.payloadSize();
     if (size < table.fixed_size or size > table.payload_size_max) return error.Corrupt;
