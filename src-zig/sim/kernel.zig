@@ -43,4 +43,25 @@ pub const Victim = struct {
     kind: @FieldType(scheduler.Death, "kind") = .kill,
 };
 
-pub const Catch = struct { mutation: sync.Mutation, plan: Plan };
+pub const Catch = struct {
+    mutation: sync.Mutation,
+    plan: Plan,
+
+    const runs_max = 1_000_000;
+
+    /// Finds it among the interleavings with few preemptions.
+    pub fn exhaustively(mutation: sync.Mutation) Catch {
+        return .{
+            .mutation = mutation,
+            .plan = .{ .strategy = .exhaustive, .runs_max = runs_max, .expect_finding = true },
+        };
+    }
+
+    /// Finds it among random ones.
+    pub fn randomly(mutation: sync.Mutation) Catch {
+        return .{
+            .mutation = mutation,
+            .plan = .{ .strategy = .random, .runs_max = runs_max, .expect_finding = true },
+        };
+    }
+};

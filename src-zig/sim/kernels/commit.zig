@@ -31,10 +31,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{.{ .add = .{ 0, 2 } }} },
         },
         .plans = scenario.usual(2),
-        .catches = &.{.{
-            .mutation = .no_guard_cas,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.no_guard_cas)},
     }),
     kernel(.{
         .name = "commit.transfer",
@@ -70,10 +67,7 @@ pub const kernels = [_]Kernel{
             } },
         },
         .plans = scenario.long,
-        .catches = &.{.{
-            .mutation = .no_stamp_by_drainer,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.no_stamp_by_drainer)},
     }),
     kernel(.{
         .name = "commit.unstamped",

@@ -24,10 +24,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .upsert = .{ 1, 5 } }, .{ .add = .{ 0, 2 } } } },
         },
         .plans = scenario.long,
-        .catches = &.{.{
-            .mutation = .gate_without_wait,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.gate_without_wait)},
     }),
     kernel(.{
         .name = "gate.two",

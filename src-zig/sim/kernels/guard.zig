@@ -162,8 +162,5 @@ pub const kernels = [_]Kernel{.{
         },
         .{ .strategy = .random, .runs_max = 20_000, .store_buffers = true },
     },
-    .catches = &.{.{
-        .mutation = .no_guard_cas,
-        .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
-    }},
+    .catches = &.{.exhaustively(.no_guard_cas)},
 }};

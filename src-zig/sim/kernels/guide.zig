@@ -97,10 +97,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .index_scan = false }, .{ .upsert = .{ 3, 6 } }, .maintain } },
         },
         .plans = scenario.seeded,
-        .catches = &.{.{
-            .mutation = .trusted_hint,
-            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.randomly(.trusted_hint)},
     }),
     two.kernel(
         "guide.death_split",

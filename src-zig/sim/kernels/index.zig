@@ -75,10 +75,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .add = .{ 0, 2 } }, .maintain } },
         },
         .plans = pairs,
-        .catches = &.{.{
-            .mutation = .keys_of_another_base,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.keys_of_another_base)},
     }),
     kernel(.{
         .name = "index.back",
@@ -150,10 +147,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .index_scan = false }, .{ .index_scan = true } } },
         },
         .plans = pairs,
-        .catches = &.{.{
-            .mutation = .no_recheck,
-            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.randomly(.no_recheck)},
     }),
     kernel(.{
         .name = "index.scan_old",
@@ -187,10 +181,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .maintain, .maintain }, .after = 0 },
         },
         .plans = pairs,
-        .catches = &.{.{
-            .mutation = .removal_by_own_pin,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.removal_by_own_pin)},
     }),
     kernel(.{
         .name = "index.churn",

@@ -5,10 +5,7 @@ const Catch = @import("../kernel.zig").Catch;
 const scenario = @import("../scenario.zig");
 const kernel = scenario.kernel;
 
-const no_validation: []const Catch = &.{.{
-    .mutation = .no_validation,
-    .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-}};
+const no_validation: []const Catch = &.{.exhaustively(.no_validation)};
 
 pub const kernels = [_]Kernel{
     kernel(.{
@@ -87,14 +84,8 @@ pub const kernels = [_]Kernel{
         },
         .plans = scenario.long,
         .catches = &.{
-            .{
-                .mutation = .moving_snapshot,
-                .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
-            },
-            .{
-                .mutation = .dirty_read,
-                .plan = .{ .strategy = .exhaustive, .runs_max = 100_000, .expect_finding = true },
-            },
+            .exhaustively(.moving_snapshot),
+            .exhaustively(.dirty_read),
         },
     }),
     kernel(.{

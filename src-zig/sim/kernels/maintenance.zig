@@ -25,10 +25,7 @@ pub const kernels = [_]Kernel{
         .rows = &.{ 100, 200 },
         .fibers = &.{ .{ .steps = writer }, .{ .steps = &.{ .round, .round } } },
         .plans = rounds,
-        .catches = &.{.{
-            .mutation = .recovery_of_the_living,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.recovery_of_the_living)},
     }),
     kernel(.{
         .name = "maintenance.orphan",
@@ -69,10 +66,7 @@ pub const kernels = [_]Kernel{
             },
             .{ .strategy = .random, .runs_max = 5_000, .store_buffers = true },
         },
-        .catches = &.{.{
-            .mutation = .shared_orphan,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.shared_orphan)},
     }),
     kernel(.{
         .name = "maintenance.three",

@@ -14,10 +14,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{.snapshot} },
         },
         .plans = scenario.usual(2),
-        .catches = &.{.{
-            .mutation = .no_sequencing,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.no_sequencing)},
     }),
     kernel(.{
         .name = "read.latest",
@@ -65,14 +62,8 @@ pub const kernels = [_]Kernel{
         },
         .plans = scenario.seeded,
         .catches = &.{
-            .{
-                .mutation = .free_at_abort,
-                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-            },
-            .{
-                .mutation = .retire_without_plus_one,
-                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-            },
+            .randomly(.free_at_abort),
+            .randomly(.retire_without_plus_one),
         },
     }),
     kernel(.{
@@ -85,10 +76,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .get = 0 }, .{ .get = 0 } } },
         },
         .plans = scenario.seeded,
-        .catches = &.{.{
-            .mutation = .believed_hint,
-            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.randomly(.believed_hint)},
     }),
     kernel(.{
         .name = "read.drainer",
@@ -112,10 +100,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .get = 0 }, .{ .get = 0 } } },
         },
         .plans = scenario.seeded,
-        .catches = &.{.{
-            .mutation = .epoch_from_next,
-            .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.randomly(.epoch_from_next)},
     }),
     kernel(.{
         .name = "read.scan",

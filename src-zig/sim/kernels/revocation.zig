@@ -29,10 +29,7 @@ pub const kernels = [_]Kernel{
         .plans = scenario.long,
         .catches = &.{
             .{ .mutation = .blind_resume, .plan = expected },
-            .{
-                .mutation = .blind_revoke,
-                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-            },
+            .randomly(.blind_revoke),
         },
     }),
     kernel(.{

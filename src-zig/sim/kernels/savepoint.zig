@@ -50,9 +50,6 @@ pub const kernels = [_]Kernel{
             }} },
         },
         .plans = scenario.long,
-        .catches = &.{.{
-            .mutation = .rollback_forgets_reads,
-            .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-        }},
+        .catches = &.{.exhaustively(.rollback_forgets_reads)},
     }),
 };

@@ -47,19 +47,8 @@ pub const kernels = [_]Kernel{
         },
         .plans = pairs,
         .catches = &.{
-            .{
-                .mutation = .no_clear_of_old_key,
-                .plan = .{ .strategy = .random, .runs_max = 1_000_000, .expect_finding = true },
-            },
-            .{
-                .mutation = .clear_before_head,
-                .plan = .{
-                    .strategy = .exhaustive,
-                    .runs_max = 1_000_000,
-                    .preemptions_max = 2,
-                    .expect_finding = true,
-                },
-            },
+            .randomly(.no_clear_of_old_key),
+            .exhaustively(.clear_before_head),
         },
     }),
     kernel(.{
@@ -137,15 +126,7 @@ pub const kernels = [_]Kernel{
             .{ .steps = &.{ .{ .insert = .{ 1, 7 } }, all } },
         },
         .plans = pairs,
-        .catches = &.{.{
-            .mutation = .untagged_candidate,
-            .plan = .{
-                .strategy = .exhaustive,
-                .runs_max = 1_000_000,
-                .preemptions_max = 2,
-                .expect_finding = true,
-            },
-        }},
+        .catches = &.{.exhaustively(.untagged_candidate)},
     }),
     kernel(.{
         .name = "summary.churn",

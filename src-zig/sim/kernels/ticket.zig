@@ -29,10 +29,7 @@ pub const kernels = [_]Kernel{
         .fibers = &.{ .{ .steps = &.{queued(1)} }, .{ .steps = &.{queued(2)} } },
         .plans = scenario.long,
         .catches = &.{
-            .{
-                .mutation = .ticket_without_snapshot,
-                .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-            },
+            .exhaustively(.ticket_without_snapshot),
             .{
                 .mutation = .ticket_released_twice,
                 .plan = .{

@@ -5,10 +5,7 @@ const Catch = @import("../kernel.zig").Catch;
 const scenario = @import("../scenario.zig");
 const kernel = scenario.kernel;
 
-const unchecked: []const Catch = &.{.{
-    .mutation = .no_unique_check,
-    .plan = .{ .strategy = .exhaustive, .runs_max = 1_000_000, .expect_finding = true },
-}};
+const unchecked: []const Catch = &.{.exhaustively(.no_unique_check)};
 
 pub const kernels = [_]Kernel{
     kernel(.{
