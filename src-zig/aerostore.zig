@@ -60,6 +60,7 @@ pub const plan = @import("plan.zig");
 pub const plan_encoder = @import("plan_encoder.zig");
 pub const executor = @import("executor.zig");
 pub const os = @import("os.zig");
+pub const log_gather = @import("log_gather.zig");
 pub const log_leader = @import("log_leader.zig");
 pub const log_drain = @import("log_drain.zig");
 pub const log_row = @import("log_row.zig");
@@ -179,6 +180,7 @@ test {
         _ = @import("durability_test.zig");
         _ = @import("log_drain.zig");
         _ = @import("log_keeper.zig");
+        _ = @import("log_gather.zig");
         _ = @import("log_leader.zig");
         _ = @import("log_patience.zig");
         _ = @import("log_repair_test.zig");

@@ -159,6 +159,10 @@ pub inline fn drainedPosition(region: *const Region) Position {
     return Watermark.position(region.control.drained.word.load(.acquire));
 }
 
+pub inline fn durablePosition(region: *const Region) Position {
+    return Watermark.position(region.control.durable.word.load(.seq_cst));
+}
+
 pub inline fn stampedPosition(region: *const Region) Position {
     return region.control.stamped.word.load(.acquire);
 }

@@ -9,8 +9,9 @@
 //! hand-over to a thread that would have to wake up first. Committers there drain, too, when the
 //! log falls behind. While one thread syncs, the others of its process
 //! wait for the end of that, and then one of them syncs for all that have come meanwhile: group
-//! commit. Threads of other processes raise `sync_wanted` and wake the leader's syncer. A process
-//! that alone has waited so for a while takes the lead, as if the leader had stood still.
+//! commit, for which a sync also waits a little (`log_gather.zig`). Threads of other processes
+//! raise `sync_wanted` and wake the leader's syncer. A process that alone has waited so for a while
+//! takes the lead, as if the leader had stood still.
 //!
 //! What the disk answers:
 //!
@@ -38,6 +39,7 @@ const std = @import("std");
 const sync = @import("sync");
 const file_layer = @import("file_layer.zig");
 const log_drain = @import("log_drain.zig");
+const log_gather = @import("log_gather.zig");
 const log_keeper = @import("log_keeper.zig");
 const log_leader = @import("log_leader.zig");
 const log_patience = @import("log_patience.zig");
@@ -117,14 +119,12 @@ pub const Durability = struct {
     session: ?*Session = null,
     stall: log_patience.Stall = .{},
     alone: log_patience.Alone = .{},
+    gathering: log_gather.Gathering = .{},
     retry: log_patience.Retry = .{},
     /// Times that a keeper could not begin for the sake of the files, one after the other.
     begin_failures: u32 = 0,
-    /// Waits of threads of this process.
-    waits: Shm(u32) = .init(0),
-    /// These, and what others wanted, when the last spare was made.
-    waits_seen: u32 = 0,
-    wanted_seen: Position = 0,
+    /// `log.arrivals` when the last spare was made.
+    arrivals_seen: u32 = 0,
     /// The next frame needs a segment for which there is no space.
     blocked: bool = false,
 
@@ -158,8 +158,12 @@ pub const Durability = struct {
         self.sync_mutex.unlock();
         if (self.session) |session| session.close();
         self.session = null;
+        if (!led) return;
         // Somebody may wait for a leader.
-        if (led) self.wakeAll();
+        const log = &self.region.control.log;
+        _ = log.wake.fetchAdd(1, .release);
+        sync.futexWake(&log.wake, std.math.maxInt(u31));
+        log_gather.wakeWaiters(self.region);
     }
 
     fn joinThreads(self: *Durability) void {
@@ -192,7 +196,8 @@ pub const Durability = struct {
         const started = sync.nowNs();
         var has_asked = false;
         var is_only_one = true;
-        _ = self.waits.fetchAdd(1, .monotonic);
+        if (try isDurable(self.region, position)) return true;
+        var is_expected = log_gather.arrive(self.region);
         while (!try isDurable(self.region, position)) {
             if (self.leading.load(.acquire) != 0) {
                 if (ring.stampedPosition(self.region) < position) self.settleStamps(position);
@@ -200,7 +205,8 @@ pub const Durability = struct {
             }
             if (self.leading.load(.acquire) == 0) {
                 has_asked = true;
-                self.requestSync(position);
+                log_gather.ask(self.region, position, is_expected);
+                is_expected = false;
             }
             if (log.durable_waiters.fetchAdd(1, .seq_cst) != 0) is_only_one = false;
             defer _ = log.durable_waiters.fetchSub(1, .seq_cst);
@@ -217,13 +223,6 @@ pub const Durability = struct {
     fn wakeOwn(self: *Durability) void {
         _ = self.own_wake.fetchAdd(1, .release);
         sync.futexWake(&self.own_wake, std.math.maxInt(u31));
-    }
-
-    /// Asks for a position to be brought to the disk soon.
-    pub fn requestSync(self: *Durability, position: Position) void {
-        const log = &self.region.control.log;
-        _ = log.sync_wanted.fetchMax(position, .seq_cst);
-        waiting.wakeLog(self.region);
     }
 
     /// Waits until everything that was committed before the call is on the disk.
@@ -268,11 +267,13 @@ pub const Durability = struct {
             break :blk true;
         };
         self.sync_mutex.unlock();
-        if (result) self.wakeWaiters();
+        if (result) log_gather.wakeWaiters(self.region);
         return result;
     }
 
     fn syncOnce(self: *Durability) log_keeper.Error!bool {
+        self.gathering.wait(self.region);
+        const is_waited_for = self.gathering.begin(self.region);
         const target = blk: {
             self.mutex.lock();
             defer self.mutex.unlock();
@@ -280,11 +281,12 @@ pub const Durability = struct {
             const keeper = &(self.keeper orelse return false);
             _ = self.drainLocked(keeper);
             if (self.is_over) return false;
-            break :blk try keeper.beginSync();
+            break :blk try keeper.beginSync(is_waited_for);
         };
         // Without the mutex: others go on writing meanwhile. The keeper stays while we have
         // `sync_mutex`.
         try target.target.sync(self.options.files);
+        self.gathering.end(self.region);
         self.mutex.lock();
         defer self.mutex.unlock();
         const keeper = &self.keeper.?;
@@ -350,7 +352,7 @@ pub const Durability = struct {
         const number = @intFromEnum(state);
         if (word.load(.acquire) == number) return;
         word.store(number, .release);
-        self.wakeWaiters();
+        log_gather.wakeWaiters(self.region);
     }
 
     /// Both mutexes are held.
@@ -363,20 +365,6 @@ pub const Durability = struct {
             keeper.end();
         }
         self.keeper = null;
-    }
-
-    fn wakeWaiters(self: *Durability) void {
-        const log = &self.region.control.log;
-        _ = log.durable_wake.fetchAdd(1, .seq_cst);
-        if (log.durable_waiters.load(.seq_cst) == 0) return;
-        sync.futexWake(&log.durable_wake, std.math.maxInt(u31));
-    }
-
-    fn wakeAll(self: *Durability) void {
-        const log = &self.region.control.log;
-        _ = log.wake.fetchAdd(1, .release);
-        sync.futexWake(&log.wake, std.math.maxInt(u31));
-        self.wakeWaiters();
     }
 
     fn runDrainer(self: *Durability) void {
@@ -401,21 +389,29 @@ pub const Durability = struct {
     }
 
     fn dropIfOver(self: *Durability) void {
-        if (!self.sync_mutex.tryLock()) return;
+        // Who waits and finds `sync_mutex` taken sleeps: it is not taken for a look alone.
+        if (!self.isDeposed() or !self.sync_mutex.tryLock()) return;
         defer self.sync_mutex.unlock();
         self.mutex.lock();
         defer self.mutex.unlock();
-        if (self.keeper) |*keeper| if (!keeper.leader.holds()) {
-            self.is_over = true;
-        };
         if (self.is_over) self.dropKeeper();
+    }
+
+    /// True if what this process has as a leader has to go.
+    fn isDeposed(self: *Durability) bool {
+        self.mutex.lock();
+        defer self.mutex.unlock();
         if (self.leader) |*leader| if (!leader.holds()) {
             self.leader = null;
         };
+        const keeper = &(self.keeper orelse return self.is_over);
+        if (!keeper.leader.holds()) self.is_over = true;
+        return self.is_over;
     }
 
     fn runSyncer(self: *Durability) void {
         os.blockSignals();
+        os.endTimeoutsExactly();
         const log = &self.region.control.log;
         while (self.stopping.load(.acquire) == 0) {
             // Only the leader's syncer sleeps on the shared word: whoever wakes one wakes it.
@@ -426,6 +422,7 @@ pub const Durability = struct {
             // The flag first, then a look at what is wanted, then the sleep: who wants something
             // raises its word first and then looks at the flag.
             if (leading) {
+                if (self.gatherAhead()) continue;
                 log.sleeping.store(1, .seq_cst);
                 sync.fence();
                 if (self.isWanted()) continue;
@@ -435,10 +432,21 @@ pub const Durability = struct {
         }
     }
 
+    /// After a sync that several had waited for: they come back soon. True if anybody has.
+    fn gatherAhead(self: *Durability) bool {
+        const arrivals = &self.region.control.log.arrivals;
+        const seen = arrivals.load(.seq_cst);
+        if (!self.sync_mutex.tryLock()) return false;
+        const before = self.gathering.ahead(self.region) orelse seen;
+        self.sync_mutex.unlock();
+        // Threads of this process that came meanwhile have found the mutex taken.
+        return arrivals.load(.seq_cst) != before;
+    }
+
     fn isWanted(self: *Durability) bool {
         const wanted = self.region.control.log.sync_wanted.load(.seq_cst);
         if (!self.isState(.working)) return false;
-        return wanted > durablePosition(self.region) and
+        return wanted > ring.durablePosition(self.region) and
             wanted <= self.region.control.next.word.load(.acquire);
     }
 
@@ -448,7 +456,7 @@ pub const Durability = struct {
         const wanted = self.region.control.log.sync_wanted.load(.acquire);
         if (wanted > ring.stampedPosition(self.region) and
             wanted <= self.region.control.next.word.load(.acquire)) self.settleStamps(wanted);
-        if (ring.stampedPosition(self.region) > durablePosition(self.region)) {
+        if (ring.stampedPosition(self.region) > ring.durablePosition(self.region)) {
             self.sync_mutex.lock();
             _ = self.syncLocked();
         } else self.markIfIdle();
@@ -493,13 +501,9 @@ pub const Durability = struct {
 
     /// Whether anybody has waited for the disk since the last call. `mutex` is held.
     fn isWaitedFor(self: *Durability) bool {
-        const waits = self.waits.load(.monotonic);
-        const wanted = self.region.control.log.sync_wanted.load(.monotonic);
-        defer {
-            self.waits_seen = waits;
-            self.wanted_seen = wanted;
-        }
-        return waits != self.waits_seen or wanted != self.wanted_seen;
+        const arrivals = self.region.control.log.arrivals.load(.monotonic);
+        defer self.arrivals_seen = arrivals;
+        return arrivals != self.arrivals_seen;
     }
 
     fn isState(self: *const Durability, state: LogState) bool {
@@ -577,20 +581,15 @@ pub const Durability = struct {
         self.retry = .{};
         self.leading.store(1, .release);
         self.setState(.working);
-        self.wakeWaiters();
+        log_gather.wakeWaiters(self.region);
         // The syncer has another word to sleep on now.
         self.wakeOwn();
     }
 };
 
-/// Everything up to it is on the disk.
-pub fn durablePosition(region: *const Region) Position {
-    return ring.Watermark.position(region.control.durable.word.load(.seq_cst));
-}
-
 /// True if a position is on the disk, false if it may get there.
 pub fn isDurable(region: *const Region, position: Position) Error!bool {
-    if (durablePosition(region) >= position) return true;
+    if (ring.durablePosition(region) >= position) return true;
     return switch (@as(LogState, @enumFromInt(region.control.shared.log_state.load(.acquire)))) {
         .none => true,
         .working, .no_space => false,

@@ -7,6 +7,7 @@ const std = @import("std");
 const sync = @import("sync");
 const commit_ring = @import("commit_ring.zig");
 const connection_module = @import("connection.zig");
+const log_gather = @import("log_gather.zig");
 const notifier_module = @import("notifier.zig");
 const region_module = @import("region.zig");
 const Connection = connection_module.Connection;
@@ -91,17 +92,7 @@ pub fn poll(connection: *Connection, value: f64) Error!bool {
 
 /// Asks the log to bring the position to disk soon.
 pub fn request(connection: *Connection, value: f64) Error!void {
-    requestSync(connection, try positionOf(connection, value));
-}
-
-fn requestSync(connection: *Connection, position: u64) void {
-    const log = &connection.region().control.log;
-    // Orders this before the look at `sleeping`: the log's thread announces that it sleeps, and
-    // then looks here.
-    if (log.sync_wanted.fetchMax(position, .seq_cst) >= position) return;
-    if (log.sleeping.load(.seq_cst) == 0) return;
-    _ = log.wake.fetchAdd(1, .release);
-    sync.futexWake(&log.wake, 1);
+    log_gather.ask(connection.region(), try positionOf(connection, value), false);
 }
 
 /// Has a waker woken as soon as the position is on disk, or cannot get there. True if it is there
@@ -109,7 +100,8 @@ fn requestSync(connection: *Connection, position: u64) void {
 pub fn arm(connection: *Connection, waker: u32, value: f64) Error!bool {
     const position = try positionOf(connection, value);
     if (try look(connection, position)) return true;
-    requestSync(connection, position);
+    _ = log_gather.arrive(connection.region());
+    log_gather.ask(connection.region(), position, false);
     const log = &connection.region().control.log;
     const key = connection.number.load(.monotonic);
     const known = notifier.arm(waker, key, .{
@@ -156,8 +148,9 @@ fn wait(connection: *Connection, position: u64, timeout_ms: u32) Error!bool {
     const log = &connection.region().control.log;
     const start = sync.nowNs();
     const limit_ns = @as(u64, timeout_ms) * std.time.ns_per_ms;
+    if (!try look(connection, position)) _ = log_gather.arrive(connection.region());
     while (!try look(connection, position)) {
-        requestSync(connection, position);
+        log_gather.ask(connection.region(), position, false);
         _ = log.durable_waiters.fetchAdd(1, .seq_cst);
         defer _ = log.durable_waiters.fetchSub(1, .seq_cst);
         const seen = log.durable_wake.load(.seq_cst);

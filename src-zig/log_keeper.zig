@@ -197,11 +197,10 @@ pub const Keeper = struct {
 
     /// Says what to sync so that everything that was drained is on the disk. One at a time; the
     /// caller syncs without the lock, then calls `endSync`.
-    pub fn beginSync(self: *Keeper) Error!Sync {
+    pub fn beginSync(self: *Keeper, is_waited_for: bool) Error!Sync {
         self.leader.beat();
         const target = try self.writer.beginSync();
-        const wanted = self.region.control.log.sync_wanted.load(.acquire);
-        if (wanted > self.leader.durablePosition()) try self.writer.fillAhead();
+        if (is_waited_for) try self.writer.fillAhead();
         return .{ .target = target, .position = self.leader.drainedPosition() };
     }
 

@@ -3,7 +3,6 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const sync = @import("sync");
-const durability = @import("durability.zig");
 const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
 const LogState = region_module.LogState;
@@ -35,10 +34,10 @@ pub const Retry = struct {
 ///
 /// Called by every thread that waits: what they overwrite of each other makes it wait longer.
 pub const Alone = struct {
-    /// Waits, one after the other, for a sync that nobody else had asked for.
+    /// Waits, one after the other, for a sync that nobody else waited for.
     streak: Shm(u32) = .init(0),
-    /// Syncs of the log when they began.
-    syncs_before: Shm(u64) = .init(0),
+    /// Waits of all processes when they began.
+    arrivals_before: Shm(u32) = .init(0),
     /// 1: the drainer shall take the lead.
     wanted: Shm(u32) = .init(0),
     due_ns: Shm(u64) = .init(0),
@@ -46,10 +45,9 @@ pub const Alone = struct {
 
     /// A leader that has made so many syncs for one process only has no use for its office.
     pub const streak_min = if (builtin.is_test) 8 else 64;
-    /// A sync is counted a little later than it is noticed, and some come without anybody who
-    /// waits.
-    const syncs_extra = 2;
-    const syncs_extra_share = 4;
+    /// Who else waits once in a while may wait for us.
+    const others_min = 2;
+    const others_share = 4;
     /// Between two times that a process takes the lead so. It doubles, so that processes which take
     /// turns do not chase each other, and begins anew after a rest.
     const pause_ns_min = 2 * std.time.ns_per_s;
@@ -57,12 +55,12 @@ pub const Alone = struct {
 
     /// A wait for another process's sync has ended. True if the drainer is to be woken.
     pub fn noteWait(alone: *Alone, region: *const Region, was_only_one: bool) bool {
-        const syncs = region.control.log.syncs.load(.monotonic);
+        const arrivals = region.control.log.arrivals.load(.monotonic);
         const streak = alone.streak.load(.monotonic);
-        const made = syncs -% alone.syncs_before.load(.monotonic);
-        const made_max = streak + streak / syncs_extra_share + syncs_extra;
-        if (!was_only_one or streak == 0 or made > made_max) {
-            alone.syncs_before.store(syncs, .monotonic);
+        const waits = arrivals -% alone.arrivals_before.load(.monotonic);
+        const waits_max = streak + streak / others_share + others_min;
+        if (!was_only_one or streak == 0 or waits > waits_max) {
+            alone.arrivals_before.store(arrivals, .monotonic);
             alone.streak.store(@intFromBool(was_only_one), .monotonic);
             return false;
         }
@@ -102,7 +100,7 @@ pub const Stall = struct {
         const log = &region.control.log;
         const heartbeat = log.heartbeat.load(.monotonic);
         const work = ring.stampedPosition(region) > ring.drainedPosition(region) or
-            log.sync_wanted.load(.monotonic) > durability.durablePosition(region);
+            log.sync_wanted.load(.monotonic) > ring.durablePosition(region);
         const state = region.control.shared.log_state.load(.monotonic);
         const moves = leader != stall.leader or heartbeat != stall.heartbeat or !work or
             state != @intFromEnum(LogState.working);
@@ -193,7 +191,7 @@ test "Stall: a leader that moves, has nothing to do, or has no disk is left alon
     control.stamped.word.raw = ring.drainedPosition(&watch.bench.region);
     try testing.expectEqual(null, watch.patienceMs(60_000));
     // Somebody waits for the disk.
-    control.log.sync_wanted.raw = durability.durablePosition(&watch.bench.region) + 1;
+    control.log.sync_wanted.raw = ring.durablePosition(&watch.bench.region) + 1;
     try testing.expectEqual(2_000, watch.patienceMs(60_000));
 }
 

@@ -174,13 +174,16 @@ pub const LogLine = extern struct {
     durable_waiters: Shm(u32),
     /// Seconds from one checkpoint to the next; 0 for none by time.
     checkpoint_interval_secs: Shm(u32),
-    reserved: u32,
+    /// Waits for `durable` that have begun, around the wrap, and a futex of who waits for more of
+    /// them; how many it waits for, 0 while nobody does. See `log_gather.zig`.
+    arrivals: Shm(u32),
     /// Where the record of `logged` stands, {number of the segment:32, offset:32}; stored after
     /// `logged`, so that a kill can leave an older one.
     logged_place: Shm(u64),
     /// A position that has a record on disk: the last one, or a little before it.
     durable_logged: Shm(u64),
-    reserved_a: [limits.line_pair - 80]u8,
+    gather_target: Shm(u32),
+    reserved_a: [limits.line_pair - 84]u8,
     /// Counters for `stats`.
     bytes: Shm(u64),
     rows_full: Shm(u64),

@@ -11,6 +11,7 @@ const checkpoint = @import("checkpoint.zig");
 const file_layer = @import("file_layer.zig");
 const lock_file = @import("lock_file.zig");
 const log_frame = @import("log_frame.zig");
+const log_gather = @import("log_gather.zig");
 const log_reader = @import("log_reader.zig");
 const log_repair = @import("log_repair.zig");
 const log_segment = @import("log_segment.zig");
@@ -280,13 +281,7 @@ fn waitDurable(region: *const Region, position: Position) Error!void {
         if (state == @intFromEnum(LogState.failed)) return error.DurabilityUnknown;
         if (state != @intFromEnum(LogState.no_space)) working_ns = sync.nowNs();
         if (sync.nowNs() - working_ns > full_patience_ns) return error.DiskFull;
-        // Orders this before the look at `sleeping`: the log's thread announces that it sleeps,
-        // and then looks here.
-        _ = log.sync_wanted.fetchMax(position, .seq_cst);
-        if (log.sleeping.load(.seq_cst) != 0) {
-            _ = log.wake.fetchAdd(1, .release);
-            sync.futexWake(&log.wake, 1);
-        }
+        log_gather.ask(region, position, false);
         const seen = log.durable_wake.load(.seq_cst);
         _ = log.durable_waiters.fetchAdd(1, .seq_cst);
         defer _ = log.durable_waiters.fetchSub(1, .seq_cst);

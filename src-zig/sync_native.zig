@@ -330,6 +330,7 @@ pub const Mutation = enum {
     no_unique_check,
     keys_of_another_base,
     drained_without_epoch,
+    target_kept,
     untagged_candidate,
     link_before_clear,
     no_clear_of_old_key,

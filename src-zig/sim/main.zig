@@ -39,6 +39,7 @@ const kernels = @import("kernels/stack.zig").kernels ++
     @import("kernels/build.zig").kernels ++
     @import("kernels/maintenance.zig").kernels ++
     @import("kernels/log.zig").kernels ++
+    @import("kernels/gather.zig").kernels ++
     @import("kernels/guide.zig").kernels ++
     @import("kernels/summary.zig").kernels ++
     @import("kernels/death.zig").kernels;
