@@ -14,9 +14,12 @@ import { keyOf, PositionTable } from "./positions.ts";
 
 /** Who commits, and where. */
 export interface CommitterOptions {
-  /** Aerostore with one commit at a time, with many that it waits for at once, or SQLite. */
-  readonly kind: "one by one" | "at once" | "sqlite";
-  /** The directory of the database, or the file. */
+  /**
+   * Aerostore with one commit at a time, with many that it waits for at once, or in memory alone; or
+   * SQLite.
+   */
+  readonly kind: "one by one" | "at once" | "no log" | "sqlite";
+  /** The directory of the database, its name if it has none, or the file. */
   readonly path: string;
   /** The directory of the region. */
   readonly shmPath: string;
@@ -60,9 +63,12 @@ interface Player {
 }
 
 function openAerostore({ kind, path, shmPath, promise }: CommitterOptions): Player {
-  const db = Aerostore.open(path, { shmPath });
+  const hasLog = kind !== "no log";
+  const db = hasLog
+    ? Aerostore.open(path, { shmPath })
+    : Aerostore.open({ ephemeral: path, shmPath });
   const table = db.table(PositionTable);
-  if (kind === "one by one" && promise === db.getConfig("synchronous_commit")) {
+  if (!hasLog || (kind === "one by one" && promise === db.getConfig("synchronous_commit"))) {
     return {
       commit: (key, value) => table.update(key, { altitude: value }),
       close: () => void db.close(),

@@ -31,6 +31,8 @@ import { PostgresServer } from "./postgres.ts";
 
 const script = new URL(import.meta.url);
 const blockSize = 4096;
+/** The name of the database that has no directory. */
+const withoutLog = "without-log";
 
 /** The command line. */
 interface Settings {
@@ -59,8 +61,19 @@ class Bench implements Disposable {
 
   /** Opens the database. */
   open(): Aerostore {
+    return Aerostore.open(this.directory, this.#options());
+  }
+
+  /** Makes the same rows in a database without a log. */
+  openWithoutLog(): Aerostore {
+    const db = Aerostore.open({ ephemeral: withoutLog, ...this.#options() });
+    db.table(PositionTable).upsertMany(positions(this.settings.rows), { atomic: false });
+    return db;
+  }
+
+  #options(): { tables: [typeof PositionTable]; size: number; shmPath: string } {
     const size = regionSize(this.settings.rows);
-    return Aerostore.open(this.directory, { tables: [PositionTable], size, shmPath: this.shmPath });
+    return { tables: [PositionTable], size, shmPath: this.shmPath };
   }
 
   [Symbol.dispose](): void {
@@ -127,23 +140,27 @@ async function measureCommits(bench: Bench, syncs: number): Promise<void> {
   // First those who wait for the disk: the others leave it busy with what they have written.
   for (const promise of ["on", "off"] as const) {
     db.setConfig("synchronous_commit", promise);
+    using _other = promise === "off" ? bench.openWithoutLog() : undefined;
     for (const count of committers) {
       const before = db.stats();
-      const [ours = 0, theirs = 0] = await commitInTurns(
-        script,
-        [
-          { kind: "one by one", path, shmPath, promise, rows },
-          { kind: "sqlite", path: sqlitePath, shmPath: "", promise, rows },
-        ],
-        count,
-        ms,
-      );
+      const contenders: Omit<CommitterOptions, "seed">[] = [
+        { kind: "one by one", path, shmPath, promise, rows },
+        { kind: "sqlite", path: sqlitePath, shmPath: "", promise, rows },
+      ];
+      if (promise === "off") {
+        contenders.push({ kind: "no log", path: withoutLog, shmPath, promise, rows });
+      }
+      const [ours = 0, theirs = 0, unlogged] = await commitInTurns(script, contenders, count, ms);
       const after = db.stats();
       const commits = (after.commits - before.commits) /
         Math.max(1, after.log.syncs - before.log.syncs);
       const shared = promise === "on" ? `, ${commits.toFixed(1)} a sync` : "";
       const name = `Aerostore ${promise}, ${count} processes${shared}`;
       print(name, rate(ours), (ours / syncs).toFixed(2));
+      if (unlogged !== undefined) {
+        const name = `Aerostore without a log, ${(unlogged / ours).toFixed(2)} times as many`;
+        print(name, rate(unlogged), (unlogged / syncs).toFixed(2));
+      }
       const mode = promise === "on" ? "FULL" : "NORMAL";
       print(`SQLite WAL ${mode}, ${count} processes`, rate(theirs), (theirs / syncs).toFixed(2));
     }
