@@ -219,6 +219,12 @@ export interface Round {
   readonly p99Ms: number;
 }
 
+/**
+ * How many committers were started. Each has a seed of its own: one that did what an earlier one has
+ * done would set rows to what they are.
+ */
+let startedCount = 0;
+
 /** Processes of one kind. */
 class Crowd {
   readonly #committers: readonly Committer[];
@@ -232,7 +238,7 @@ class Crowd {
   ): Promise<Crowd> {
     const crowd = new Crowd(Array.from(
       { length: count },
-      (_, index) => new Committer(script, { ...options, seed: 17 * index + 1 }),
+      () => new Committer(script, { ...options, seed: 17 * startedCount++ + 1 }),
     ));
     for (const committer of crowd.#committers) await committer.ready();
     await crowd.commit(ms);
