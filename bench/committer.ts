@@ -15,8 +15,8 @@ import { keyOf, PositionTable } from "./positions.ts";
 /** Who commits, and where. */
 export interface CommitterOptions {
   /**
-   * Aerostore with one commit at a time, with many that it waits for at once, or in memory alone; or
-   * SQLite.
+   * Aerostore with one commit at a time, with many that it waits for at once, or in memory alone;
+   * or SQLite.
    */
   readonly kind: "one by one" | "at once" | "no log" | "sqlite";
   /** The directory of the database, its name if it has none, or the file. */
@@ -220,8 +220,8 @@ export interface Round {
 }
 
 /**
- * How many committers were started. Each has a seed of its own: one that did what an earlier one has
- * done would set rows to what they are.
+ * How many committers were started. Each has a seed of its own: one that did what an earlier one
+ * has done would set rows to what they are.
  */
 let startedCount = 0;
 
