@@ -119,7 +119,7 @@ pub const Connection = struct {
         os.unmap(connection.memory);
     }
 
-    pub fn region(connection: *Connection) *const Region {
+    pub inline fn region(connection: *Connection) *const Region {
         return &connection.store.file.region;
     }
 
@@ -127,17 +127,25 @@ pub const Connection = struct {
         return &connection.store.catalogue;
     }
 
-    pub fn table(connection: *Connection, id: u32) Error!*const TableInfo {
-        const schema = connection.store.catalogue.table(id) catch |err| {
-            if (err == error.UnknownTable) connection.detail.set("there is no table {d}", .{id});
-            return err;
-        };
+    pub inline fn table(connection: *Connection, id: u32) Error!*const TableInfo {
+        const schema = connection.store.catalogue.table(id) catch |err|
+            return connection.noTable(id, err);
         return &schema.table;
     }
 
+    fn noTable(connection: *Connection, id: u32, err: Error) Error {
+        @branchHint(.cold);
+        if (err == error.UnknownTable) connection.detail.set("there is no table {d}", .{id});
+        return err;
+    }
+
     /// A session for as long as the caller needs one; give it back with `releaseSession`.
-    pub fn takeSession(connection: *Connection) Error!*Session {
-        if (connection.sessions.pop()) |session| return session;
+    pub inline fn takeSession(connection: *Connection) Error!*Session {
+        return connection.sessions.pop() orelse connection.openSession();
+    }
+
+    fn openSession(connection: *Connection) Error!*Session {
+        @branchHint(.cold);
         try connection.sessions.ensureUnusedCapacity(gpa, 8);
         const start = sync.nowNs();
         while (true) {
@@ -155,7 +163,7 @@ pub const Connection = struct {
     }
 
     /// The session must not be pinned, and no transaction may run in it.
-    pub fn releaseSession(connection: *Connection, session: *Session) void {
+    pub inline fn releaseSession(connection: *Connection, session: *Session) void {
         // One is kept for single statements; a slot is too scarce to keep more.
         if (connection.sessions.items.len == 0) {
             connection.sessions.appendAssumeCapacity(session);
@@ -164,8 +172,12 @@ pub const Connection = struct {
         }
     }
 
-    pub fn refuseReadOnly(connection: *Connection) Error!void {
-        if (!connection.read_only) return;
+    pub inline fn refuseReadOnly(connection: *Connection) Error!void {
+        if (connection.read_only) return connection.refuseToWrite();
+    }
+
+    fn refuseToWrite(connection: *Connection) Error {
+        @branchHint(.cold);
         connection.detail.set("it was opened for reading only", .{});
         return error.ReadOnly;
     }

@@ -127,7 +127,7 @@ pub inline fn rowAt(
 }
 
 /// The row of a key, or null.
-pub fn find(
+pub inline fn find(
     region: *const Region,
     table: *const TableInfo,
     key: pk_map.Key,

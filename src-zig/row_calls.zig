@@ -65,7 +65,7 @@ pub const Scratch = struct {
     }
 };
 
-pub fn keyOfInput(connection: *Connection, table: *const TableInfo) Error!Key {
+pub inline fn keyOfInput(connection: *Connection, table: *const TableInfo) Error!Key {
     const cell = try row_input.readKey(table, connection.input, &connection.detail);
     const key: Key = .of(@intCast(table.id), cell);
     // What follows up to the pin is time in which the bucket can come.
@@ -95,7 +95,7 @@ pub fn get(connection: *Connection, transaction_number: u32, table_id: u32) Erro
 }
 
 /// Writes the row's record to the start of the output buffer.
-fn copyOut(connection: *Connection, table: *const TableInfo, row: RowRef) void {
+inline fn copyOut(connection: *Connection, table: *const TableInfo, row: RowRef) void {
     assert(row.size % 8 == 0 and row.size <= table.payload_size_max);
     const output = connection.output;
     const header: *result.RecordHeader = @ptrCast(output.ptr);
@@ -104,7 +104,7 @@ fn copyOut(connection: *Connection, table: *const TableInfo, row: RowRef) void {
         .null_mask = row.null_mask,
         .column_mask = table.allColumns(),
     };
-    @memcpy(output[result.record_header_size..][0..row.size], row.payload[0..row.size]);
+    result.copyPayload(@alignCast(output[result.record_header_size..]), row);
 }
 
 /// True if there is a row of the key in the input.
