@@ -142,7 +142,7 @@ const Bench = struct {
         defer log.stop();
         try log.note(.catalogue, image);
         for (0..2 * bench.rows) |n| {
-            if (log.spareOrder()) |order| log.giveSpare(try order.make(files));
+            if (log.spareOrder(false)) |order| log.giveSpare(try order.make(files));
             const id = if (n < bench.rows) n else (n * 7919) % bench.rows;
             var buffer: [128]u8 align(8) = undefined;
             const row = rowOf(table, id, n, &buffer);

@@ -30,6 +30,7 @@ const ring = @import("commit_ring.zig");
 const row_module = @import("row.zig");
 const snapshot_file = @import("snapshot_file.zig");
 const status = @import("status.zig");
+const truncation = @import("truncation.zig");
 const version_module = @import("version.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const Files = file_layer.Files;
@@ -82,7 +83,34 @@ pub const Result = struct {
     logged: Position,
     rows: u64,
     bytes: u64,
+    /// Files that were superfluous and could not be removed.
+    files_left: u32 = 0,
 };
+
+/// Writes a snapshot as `run` does, and removes what it makes superfluous. Where the disk is full,
+/// the older snapshot gives its room.
+pub fn replace(
+    files: Files,
+    gpa: std.mem.Allocator,
+    session: *Session,
+    catalogue: *Catalogue,
+    options: Options,
+) Error!Result {
+    const old: truncation.Options = .{
+        .files = files,
+        .gpa = gpa,
+        .store_uuid = options.store_uuid,
+        .active = session.region.control.log.segment.load(.acquire),
+    };
+    var result = run(files, gpa, session, catalogue, options) catch |err| again: {
+        if (err != error.DiskFull) return err;
+        const has_room = truncation.giveUpOlder(old) catch |failure| return statusOf(failure);
+        if (!has_room) return err;
+        break :again try run(files, gpa, session, catalogue, options);
+    };
+    result.files_left = try truncation.run(old);
+    return result;
+}
 
 /// Writes a snapshot of the region. The session is not pinned and runs no transaction. The caller
 /// holds lock byte 2 of the directory that `files` is.

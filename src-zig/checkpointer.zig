@@ -6,8 +6,9 @@
 //!
 //! A checkpoint is due when the interval of the settings is over, or the log has grown by
 //! `log_growth_max` since, and something was logged behind the last one; and when the disk is full,
-//! because a checkpoint lets old segments go. One that failed is tried again after `retry_ns`. It
-//! writes no faster than `rate_max`, so that it does not take the disk from the log.
+//! because a checkpoint lets old segments go (`truncation.zig`). One that failed or gave too little
+//! room is tried again after `retry_ns`. It writes no faster than `rate_max`, so that it does not
+//! take the disk from the log.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -71,9 +72,8 @@ pub const Checkpointer = struct {
     /// Writes a checkpoint if one is due.
     fn look(self: *Checkpointer, now_ns: u64) void {
         if (!self.isDue(now_ns)) return;
-        self.write(self.store, rate_max) catch {
-            self.pause_until_ns = now_ns + retry_ns;
-        };
+        const failed = if (self.write(self.store, rate_max)) false else |_| true;
+        if (failed or isFull(&self.store.file.region)) self.pause_until_ns = now_ns + retry_ns;
     }
 
     fn isDue(self: *Checkpointer, now_ns: u64) bool {
@@ -86,9 +86,8 @@ pub const Checkpointer = struct {
             self.bytes = log.bytes.load(.monotonic);
         }
         if (now_ns < self.pause_until_ns or !self.leads(region)) return false;
-        if (log.logged.load(.acquire) <= log.checkpoint_newest.load(.acquire)) return false;
-        const state = region.control.shared.log_state.load(.monotonic);
-        if (state == @intFromEnum(region_module.LogState.no_space)) return true;
+        if (isFull(region)) return true;
+        if (isWritten(region)) return false;
         if (log.bytes.load(.monotonic) -% self.bytes > log_growth_max) return true;
         const secs: u64 = log.checkpoint_interval_secs.load(.monotonic);
         return secs != 0 and now_ns - self.since_ns >= secs * std.time.ns_per_s;
@@ -100,8 +99,20 @@ pub const Checkpointer = struct {
     }
 };
 
+fn isFull(region: *const Region) bool {
+    const state = region.control.shared.log_state.load(.monotonic);
+    return state == @intFromEnum(region_module.LogState.no_space);
+}
+
+/// Whether the newest checkpoint has everything that was logged.
+fn isWritten(region: *const Region) bool {
+    const log = &region.control.log;
+    return log.logged.load(.acquire) <= log.checkpoint_newest.load(.acquire);
+}
+
 fn write(store: *Store, bytes_per_second: u64) checkpoint.Error!void {
     var detail: status.Detail = .{};
+    if (isWritten(&store.file.region)) return store_files.makeRoom(store, &detail);
     _ = try store_files.writeCheckpoint(store, bytes_per_second, null, &detail);
 }
 

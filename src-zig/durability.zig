@@ -473,16 +473,16 @@ pub const Durability = struct {
     }
 
     /// Makes the next segment ahead of its time, so that nobody waits for it, and so that a full
-    /// disk is found while there is room to write down what is committed.
+    /// disk is found while there is room to write down what is committed. What does not fit gets a
+    /// small one of its own, if there is room for that; commits are refused all the same.
     fn prepareSpare(self: *Durability) void {
         const order = blk: {
             self.mutex.lock();
             defer self.mutex.unlock();
             const keeper = &(self.keeper orelse return);
-            if (self.is_over) return;
-            if (keeper.writer.spare != null) return;
+            if (self.is_over or keeper.writer.spareOrder(false) == null) return;
             keeper.writer.fills_spares = self.isWaitedFor();
-            break :blk keeper.writer.spareOrder().?;
+            break :blk keeper.writer.spareOrder(self.blocked).?;
         };
         const made = order.make(self.options.files);
         self.mutex.lock();
@@ -494,6 +494,7 @@ pub const Durability = struct {
         const keeper = &(self.keeper orelse return spare.discard(self.options.files));
         keeper.writer.giveSpare(spare);
         self.blocked = false;
+        if (spare.size < order.size_min) return self.failLocked(error.NoSpace);
         if (!self.is_over and keeper.leader.holds() and self.isState(.no_space)) {
             self.setState(.working);
         }

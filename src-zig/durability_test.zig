@@ -461,6 +461,41 @@ test "Durability: what was committed before the disk was full is written when it
     try m.expectPrefix(&m.disk, m.next());
 }
 
+test "Durability: on a full disk a small segment takes what was let in, and commits stay refused" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const process = &m.processes[0];
+    _ = process.round();
+    process.syncRound();
+    // Room for a segment that is smaller than they are, and none for another as it should be.
+    const room = 5 * log_segment.block_size;
+    m.disk.capacity = m.disk.used() + room;
+    var i: u32 = 0;
+    while (!process.blocked) : (i += 1) {
+        m.put(@intCast(i % keys_max), i) catch |err| try testing.expectEqual(error.DiskFull, err);
+        if (i % 100 == 99) _ = process.drainOnce();
+    }
+    try testing.expectEqual(LogState.no_space, m.state());
+    const drained = ring.drainedPosition(&m.region);
+    try testing.expect(drained < m.next());
+    process.retry = .{};
+    _ = process.round();
+    try testing.expect(ring.drainedPosition(&m.region) > drained);
+    try testing.expectEqual(LogState.no_space, m.state());
+    try testing.expectError(error.DiskFull, m.put(1, 1));
+    // With room again, there is a whole one in its place.
+    m.disk.capacity = 1 << 40;
+    process.retry = .{};
+    _ = process.round();
+    try process.flush();
+    try testing.expectEqual(LogState.working, m.state());
+    try testing.expect(process.keeper.?.writer.spare.?.size >= process.options.segment_size);
+    try m.put(1, 1);
+    try process.flush();
+    try m.expectPrefix(&m.disk, m.next());
+}
+
 test "Durability: a disk that is full or fails at any call costs waiting, and no commit" {
     try emulation.skip();
     const Fault = file_layer_memory.Fault;

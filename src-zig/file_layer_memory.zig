@@ -233,6 +233,13 @@ pub const MemoryDisk = struct {
         try disk.forgetChanges();
     }
 
+    /// Bytes of all files that have a name.
+    pub fn used(disk: *const MemoryDisk) u64 {
+        var bytes: u64 = 0;
+        for (disk.names.values()) |node| bytes += disk.nodes.items[node].seen.items.len;
+        return bytes;
+    }
+
     /// How many calls of this kind there were.
     pub fn callCount(disk: *const MemoryDisk, call: Call) u32 {
         return disk.calls.get(call);
@@ -371,9 +378,7 @@ pub const MemoryDisk = struct {
     /// Makes a file at least `size` bytes long, if the disk has room.
     fn claim(disk: *MemoryDisk, node: *Node, size: usize) Error!void {
         if (size <= node.seen.items.len) return;
-        var used: u64 = size - node.seen.items.len;
-        for (disk.names.values()) |other| used += disk.nodes.items[other].seen.items.len;
-        if (used > disk.capacity) return error.NoSpace;
+        if (disk.used() + (size - node.seen.items.len) > disk.capacity) return error.NoSpace;
         const start = node.seen.items.len / block_size;
         node.grow(disk.gpa, size) catch return error.IoError;
         for (start..blockCount(size)) |block| node.unsynced.set(block);

@@ -167,7 +167,7 @@ const World = struct {
     /// Makes a spare, while up to eight other transactions are written, perhaps into one of their
     /// own.
     fn makeSpare(world: *World) !void {
-        var order = world.writer.spareOrder() orelse return;
+        var order = world.writer.spareOrder(false) orelse return;
         order.filled = world.random.boolean();
         const made = try order.make(world.disk.files());
         for (0..world.random.uintAtMost(u8, 8)) |_| try world.commit(1);

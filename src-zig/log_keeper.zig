@@ -99,6 +99,7 @@ pub const Keeper = struct {
             .start_position = leader.durablePosition() + 1,
             .previous_position = inheritance.previous,
             .size = inheritance.segmentSize(options.segment_size),
+            .size_least = options.segment_size,
         });
         errdefer self.writer.abandon();
         try self.noteCatalogue();

@@ -36,12 +36,32 @@ pub const SpareOrder = struct {
     /// The lowest number that it may get.
     number: u32,
     size: u64,
+    /// What will do where there is no room for `size`; 0 if nothing smaller will.
+    size_min: u64 = 0,
+    /// What is made if not even that fits, because frames wait that need no more: it takes what is
+    /// left of the disk, so it is for when nothing comes after them. 0 if nothing waits.
+    last_resort: u64 = 0,
     /// Write the zeros.
     filled: bool = true,
 
     /// Creates the file, fills it, and puts it on the disk: milliseconds. If that fails, the file
     /// is removed again. `error.NoSpace` says that the disk is full, and harms nothing.
     pub fn make(order: SpareOrder, files: Files) file_layer.Error!Spare {
+        var size = order.size;
+        while (true) return order.makeOnce(size, files) catch |err| {
+            if (err != error.NoSpace) return err;
+            const half = std.mem.alignBackward(u64, size / 2, segment.block_size);
+            size = if (order.size_min > 0 and half >= order.size_min)
+                half
+            else if (size > order.last_resort and order.last_resort > 0)
+                order.last_resort
+            else
+                return err;
+            continue;
+        };
+    }
+
+    fn makeOnce(order: SpareOrder, size: u64, files: Files) file_layer.Error!Spare {
         var number = order.number;
         // A number may be taken: by the spare of a leader before us that knew nothing of us.
         const file = while (true) : (number += 1) {
@@ -55,7 +75,7 @@ pub const SpareOrder = struct {
         const spare: Spare = .{
             .file = file,
             .number = number,
-            .size = order.size,
+            .size = size,
             .filled = order.filled,
         };
         errdefer spare.discard(files);
@@ -101,7 +121,29 @@ test "SpareOrder.make: takes the next free number, and leaves nothing behind whe
     disk.fault = .{ .call = .sync };
     try testing.expectError(error.IoError, order.make(files));
     disk.fault = null;
-    disk.capacity = segment.size_min;
+    disk.capacity = disk.used() + segment.size_min - 1;
     try testing.expectError(error.NoSpace, order.make(files));
     try testing.expectEqual(null, disk.contents(segment.Name.of(4).slice()));
+}
+
+test "SpareOrder.make: where there is no room, makes a smaller one if that will do" {
+    var disk: MemoryDisk = .init(testing.allocator);
+    defer disk.deinit();
+    const files = disk.files();
+    disk.capacity = 5 * segment.size_min;
+    var order: SpareOrder = .{ .number = 1, .size = 16 * segment.size_min };
+    try testing.expectError(error.NoSpace, order.make(files));
+    order.size_min = 8 * segment.size_min;
+    try testing.expectError(error.NoSpace, order.make(files));
+    order.size_min = 2 * segment.size_min;
+    const spare = try order.make(files);
+    defer files.close(spare.file);
+    try testing.expectEqual(4 * segment.size_min, spare.size);
+    try testing.expectEqual(spare.size, disk.used());
+    try testing.expectEqual(1, spare.number);
+    try testing.expectError(error.NoSpace, order.make(files));
+    order.last_resort = segment.block_size;
+    const smallest = try order.make(files);
+    defer files.close(smallest.file);
+    try testing.expectEqual(segment.block_size, smallest.size);
 }

@@ -367,7 +367,7 @@ test "LogWriter: works on files of the operating system" {
         try commit(&writer, .commit, position, 1200);
         if (position % 5 == 0) try sync(&writer);
     }
-    writer.giveSpare(try writer.spareOrder().?.make(files));
+    writer.giveSpare(try writer.spareOrder(false).?.make(files));
     try writer.flush();
     const number = writer.segmentNumber();
     writer.stop();
@@ -521,14 +521,14 @@ test "LogWriter: a full disk loses nothing that was finished, and writing goes o
             break;
         };
     }
-    try testing.expectError(error.NoSpace, writer.spareOrder().?.make(disk.files()));
+    try testing.expectError(error.NoSpace, writer.spareOrder(false).?.make(disk.files()));
     try testing.expectError(error.NoSpace, commit(&writer, .part, position, 1200));
     try testing.expect(!writer.failed);
     try sync(&writer);
     try testing.expectEqual(position - 1, writer.durable);
     disk.capacity *= 2;
-    writer.giveSpare(try writer.spareOrder().?.make(disk.files()));
-    try testing.expectEqual(null, writer.spareOrder());
+    writer.giveSpare(try writer.spareOrder(false).?.make(disk.files()));
+    try testing.expectEqual(null, writer.spareOrder(false));
     try commit(&writer, .commit, position, 1200);
     try sync(&writer);
 
@@ -589,7 +589,7 @@ test "LogReader: a flipped bit in any byte of a log is harmless or damage" {
     try sync(&writer);
     try writer.note(.mark, "");
     try writer.flush();
-    writer.giveSpare(try writer.spareOrder().?.make(disk.files()));
+    writer.giveSpare(try writer.spareOrder(false).?.make(disk.files()));
     const expected = [_]u64{ 2, 3, 4, 7, 8, 9, 10 };
 
     var prng: std.Random.DefaultPrng = .init(5);

@@ -48,6 +48,8 @@ const batch_size_max = 1024 * 1024;
 /// Complete segments that may wait for their last sync. While a sync is under way there may be two
 /// more: none of its files may be closed, and the active segment may be one of them.
 const closing_count_max = 8;
+/// Where the disk has no room for a spare, one that is smaller by this factor will do.
+const spare_share_min = 8;
 
 /// What a log begins with, or goes on with after a change of the leader.
 pub const Start = struct {
@@ -62,6 +64,8 @@ pub const Start = struct {
     /// Bytes of the first segment. Each further one is twice as large, up to `size_max`.
     size: u64 = segment.size_first,
     size_max: u64 = segment.size_max,
+    /// Bytes of the smallest spare, for a disk that has no room for another one.
+    size_least: u64 = segment.size_min,
 };
 
 /// What has to be synced so that everything up to a position is on the disk.
@@ -92,6 +96,8 @@ pub const LogWriter = struct {
     start_options: Start,
     active: Active,
     spare: ?Spare = null,
+    /// Bytes of a segment for the frame that was to go into the next one last.
+    needed: u64 = 0,
     /// Complete segments with bytes that are not synced.
     closing: [closing_count_max + 2]Handle = undefined,
     closing_count: u32 = 0,
@@ -367,21 +373,31 @@ pub const LogWriter = struct {
         try writer.flush();
     }
 
-    /// The spare that should be made now, or null if there is one.
-    pub fn spareOrder(writer: *const LogWriter) ?SpareOrder {
-        if (writer.spare != null) return null;
+    /// The spare that should be made now, or null if there is one that will do. `blocked`: frames
+    /// wait for it, and no others will follow.
+    pub fn spareOrder(writer: *const LogWriter, blocked: bool) ?SpareOrder {
+        const options = &writer.start_options;
+        const size = std.math.clamp(2 * writer.active.size, options.size_least, options.size_max);
+        const size_min = @max(options.size_least, size / spare_share_min);
+        if (writer.spare) |spare| if (spare.size >= size_min) return null;
         return .{
             .number = writer.active.number + 1,
-            .size = @min(2 * writer.active.size, writer.start_options.size_max),
+            .size = size,
+            .size_min = size_min,
+            .last_resort = if (blocked) @max(segment.size_min, writer.needed) else 0,
             .filled = writer.fills_spares,
         };
     }
 
-    /// Hands over what `SpareOrder.make` has made. One that comes late, when writing has gone on in
-    /// a segment with a larger number, is of no use: segments of one leader are read by number.
+    /// Hands over what `SpareOrder.make` has made. Of two the larger one stays. One that comes
+    /// late, when writing has gone on in a segment with a larger number, is of no use: segments of
+    /// one leader are read by number.
     pub fn giveSpare(writer: *LogWriter, spare: Spare) void {
-        const is_late = spare.number < writer.active.number;
-        if (writer.spare != null or is_late) return spare.discard(writer.files);
+        if (spare.number < writer.active.number) return spare.discard(writer.files);
+        if (writer.spare) |other| {
+            if (other.size >= spare.size) return spare.discard(writer.files);
+            other.discard(writer.files);
+        }
         writer.spare = spare;
     }
 
@@ -468,8 +484,7 @@ pub const LogWriter = struct {
     /// Until the spare is there, nothing is changed.
     fn rotate(writer: *LogWriter, frame_size: usize) Error!void {
         assert(writer.unpublished == null);
-        const needed = segment.header_area + frame_size + segment.block_size;
-        try writer.ensureSpare(needed);
+        try writer.ensureSpare(frame_size);
         try writer.limitClosing();
         const spare = writer.spare.?;
         assert(spare.number > writer.active.number);
@@ -494,14 +509,17 @@ pub const LogWriter = struct {
         try writer.activate(spare);
     }
 
-    fn ensureSpare(writer: *LogWriter, needed: usize) Error!void {
+    fn ensureSpare(writer: *LogWriter, frame_size: usize) Error!void {
+        const whole = segment.header_area + frame_size + segment.block_size;
+        writer.needed = std.mem.alignForward(u64, whole, segment.block_size);
         if (writer.spare) |spare| {
-            if (spare.size >= needed) return;
+            if (spare.size >= writer.needed) return;
             spare.discard(writer.files);
             writer.spare = null;
         }
-        var order = writer.spareOrder().?;
-        while (order.size < needed) order.size *= 2;
+        var order = writer.spareOrder(false).?;
+        while (order.size < writer.needed) order.size *= 2;
+        order.size_min = @max(order.size_min, writer.needed);
         writer.spare = try order.make(writer.files);
     }
 
@@ -621,7 +639,7 @@ test "LogWriter: a spare that comes when writing has gone on behind its number i
     var writer: LogWriter = try .start(testing.allocator, disk.files(), test_start);
     defer writer.stop();
     // One thread makes a spare, and meanwhile another one needs it and makes its own.
-    const late = try writer.spareOrder().?.make(disk.files());
+    const late = try writer.spareOrder(false).?.make(disk.files());
     var position: u64 = 2;
     while (writer.segmentNumber() < late.number) : (position += 1) {
         try testCommit(&writer, .commit, position, 1000);

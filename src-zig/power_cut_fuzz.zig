@@ -4,7 +4,8 @@
 //! in memory. They commit with `on` and with `off`, write checkpoints, are killed inside of any
 //! call of the disk, and take over from each other. Now and then a call of the disk fails, of the
 //! log or of a checkpoint, whether it has done what it should or not; perhaps what was written
-//! cannot be read either, and the log is repaired. Every few steps the power is cut: a copy
+//! cannot be read either, and the log is repaired. Or the disk is full for a while, and checkpoints
+//! make room. Every few steps the power is cut: a copy
 //! of the disk is made on which any subset of the blocks and names that were not synced is missing
 //! or torn, and it is recovered.
 //!
@@ -206,7 +207,8 @@ const Machine = struct {
             6 => try machine.failLog(),
             7 => try machine.failCall(),
             8 => try machine.failCheckpoint(),
-            9...12 => try machine.drain(),
+            9 => try machine.fillDisk(),
+            10...12 => try machine.drain(),
             13...15 => try machine.syncRound(),
             else => try machine.commit(),
         }
@@ -227,6 +229,11 @@ const Machine = struct {
 
     /// Commits a transaction, and waits for the disk if it is one of those that do.
     fn commit(machine: *Machine) !void {
+        const position = try machine.write();
+        if (machine.random.uintLessThan(u8, 4) == 0) try machine.waitFor(position);
+    }
+
+    fn write(machine: *Machine) !Position {
         var writes: model.Writes = .{
             .random = machine.random,
             .store = &machine.store,
@@ -235,7 +242,7 @@ const Machine = struct {
         try writes.fill();
         const position = try writes.commit(machine.gpa, &machine.history);
         machine.settle();
-        if (machine.random.uintLessThan(u8, 4) == 0) try machine.waitFor(position);
+        return position;
     }
 
     fn waitFor(machine: *Machine, position: Position) !void {
@@ -330,6 +337,41 @@ const Machine = struct {
         try machine.mend();
     }
 
+    /// The disk is full for a while. Commits are refused, and checkpoints make room for them, or
+    /// find none.
+    fn fillDisk(machine: *Machine) !void {
+        const random = machine.random;
+        machine.is_quiet = true;
+        defer machine.is_quiet = false;
+        defer machine.disk.capacity = std.math.maxInt(u64);
+        const free = random.uintAtMost(u64, 6 * log_segment.size_min);
+        machine.disk.capacity = machine.disk.used() + free;
+        for (0..random.uintLessThan(u32, 60)) |_| {
+            const process = try machine.leader();
+            process.retry = .{};
+            switch (random.uintLessThan(u8, 16)) {
+                0 => machine.writeCheckpoint() catch |err| {
+                    try testing.expect(err == error.DiskFull or err == error.IoError);
+                },
+                1 => _ = try truncation.giveUpOlder(.{
+                    .files = machine.disk.files(),
+                    .gpa = machine.gpa,
+                    .store_uuid = model.uuid,
+                }),
+                2...5 => process.syncRound(),
+                6...8 => _ = process.drainOnce(),
+                else => _ = machine.write() catch |err|
+                    try testing.expectEqual(error.DiskFull, err),
+            }
+            machine.noteDurable();
+        }
+        var image = try machine.disk.crash(random, cut(random));
+        defer image.deinit();
+        _ = try machine.expectRecovered(&image, machine.acknowledged);
+        machine.disk.capacity = std.math.maxInt(u64);
+        try machine.mend();
+    }
+
     fn someFault(machine: *Machine) memory.Fault {
         const random = machine.random;
         return .{
@@ -383,9 +425,8 @@ const Machine = struct {
     /// Writes a snapshot, with transactions and kills between its rows, and removes what it
     /// replaces.
     fn writeCheckpoint(machine: *Machine) checkpoint.Error!void {
-        const files = machine.disk.files();
-        const result = try checkpoint.run(
-            files,
+        const result = try checkpoint.replace(
+            machine.disk.files(),
             machine.gpa,
             machine.store.session,
             &machine.store.catalogue,
@@ -398,12 +439,6 @@ const Machine = struct {
             },
         );
         const log = &machine.store.region.control.log;
-        _ = try truncation.run(.{
-            .files = files,
-            .gpa = machine.gpa,
-            .store_uuid = model.uuid,
-            .active = log.segment.load(.acquire),
-        });
         log.checkpoint_newest.store(result.start, .release);
     }
 

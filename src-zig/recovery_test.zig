@@ -6,14 +6,16 @@ const checkpoint_pace = @import("checkpoint_pace.zig");
 const cold_recovery = @import("cold_recovery.zig");
 const emulation = @import("emulation.zig");
 const file_layer = @import("file_layer.zig");
+const log_reader = @import("log_reader.zig");
 const log_segment = @import("log_segment.zig");
 const log_spare = @import("log_spare.zig");
 const model = @import("recovery_model.zig");
 const region_trust = @import("region_trust.zig");
 const snapshot_file = @import("snapshot_file.zig");
 const status = @import("status.zig");
+const truncation = @import("truncation.zig");
 const memory = @import("file_layer_memory.zig");
-const LogReader = @import("log_reader.zig").LogReader;
+const LogReader = log_reader.LogReader;
 const LogWriter = @import("log_writer.zig").LogWriter;
 const MemoryDisk = memory.MemoryDisk;
 const Machine = model.Machine;
@@ -55,6 +57,24 @@ const Bench = struct {
         defer gpa.free(starts);
         const name: snapshot_file.Name = .of(starts[behind]);
         bench.disk.flipBit(name.slice(), at * 8);
+    }
+
+    /// Flips a bit in the frame that commits a position. False if there is none.
+    fn damageFrame(bench: *Bench, position: u64) !bool {
+        var log: LogReader = try .open(gpa, bench.disk.files(), .{ .store_uuid = model.uuid });
+        defer log.close();
+        for (log.listed) |*file| {
+            const name: log_segment.Name = .of(file.number);
+            var offset: u64 = log_segment.header_area;
+            while (offset < file.size) : (offset += 8) {
+                const place: log_segment.Place = .{ .number = file.number, .offset = offset };
+                const uuid = &model.uuid;
+                if (!try log_reader.frameStands(gpa, log.files, uuid, place, position)) continue;
+                bench.disk.flipBit(name.slice(), (offset + 40) * 8);
+                return true;
+            }
+        }
+        return false;
     }
 
     /// Segments of the directory, spares included.
@@ -169,7 +189,7 @@ test "LogReader: a segment that a recovery has passed over does not end the log"
         var before = try startLog(&disk, 1, 2, 1);
         defer before.stop();
         while (before.segmentNumber() == 1) {
-            if (before.spareOrder()) |order| before.giveSpare(try order.make(files));
+            if (before.spareOrder(false)) |order| before.giveSpare(try order.make(files));
             try commitEmpty(&before, before.last_logged + 1);
         }
         try before.flush();
@@ -567,6 +587,148 @@ test "truncation: spares of killed leaders go when writing has gone on behind th
         try testing.expect(kept or bench.newestSegment() > behind.number);
     }
     _ = try bench.machine.expectRecovered(&bench.disk);
+}
+
+/// A bench with two checkpoints and a log behind them, on a disk that is full but for `free` bytes.
+fn initFull(bench: *Bench, seed: u64, free: u64) !void {
+    try bench.init(seed);
+    errdefer bench.deinit();
+    while (bench.newestSegment() < 3) try bench.steps(100);
+    _ = try bench.machine.checkpointNow();
+    try bench.steps(150);
+    _ = try bench.machine.checkpointNow();
+    try bench.steps(20);
+    try bench.machine.sync();
+    bench.disk.capacity = bench.disk.used() + free;
+}
+
+/// Whatever a power cut leaves is recovered.
+fn expectSafe(bench: *Bench) !void {
+    _ = try bench.machine.expectRecovered(&bench.disk);
+    for (0..4) |_| {
+        var image = try bench.disk.crash(bench.prng.random(), .{});
+        defer image.deinit();
+        _ = try bench.machine.expectRecovered(&image);
+    }
+}
+
+test "checkpoint: where the disk is full, the older one gives its room" {
+    var bench: Bench = undefined;
+    try initFull(&bench, 14, 4096);
+    defer bench.deinit();
+    const before = try bench.snapshots();
+    defer gpa.free(before);
+    const segments = bench.segmentCount();
+    bench.machine.is_quiet = true;
+    const result = try bench.machine.checkpointNow();
+    const after = try bench.snapshots();
+    defer gpa.free(after);
+    try testing.expectEqualSlices(u64, &.{ result.start, before[0] }, after);
+    try testing.expectEqual(null, bench.disk.contents(snapshot_file.temporary_name));
+    try testing.expect(bench.segmentCount() < segments);
+    try expectSafe(&bench);
+}
+
+test "checkpoint: gives nothing up for a newest snapshot that recovery could not do with" {
+    for ([_]bool{ false, true }) |in_log| {
+        var bench: Bench = undefined;
+        try initFull(&bench, 15, 4096);
+        defer bench.deinit();
+        bench.machine.is_quiet = true;
+        const before = try bench.snapshots();
+        defer gpa.free(before);
+        const segments = bench.segmentCount();
+        if (in_log) {
+            // The last frame that the snapshot needs, before those that were synced behind it.
+            var snapshot = try Snapshot.open(bench.disk.files(), gpa, model.uuid, before[0]);
+            defer snapshot.close();
+            try testing.expect(try bench.damageFrame(snapshot.footer.logged));
+        } else try bench.damageSnapshot(0, 8200);
+        try testing.expectError(error.DiskFull, bench.machine.checkpointNow());
+        const after = try bench.snapshots();
+        defer gpa.free(after);
+        try testing.expectEqualSlices(u64, before, after);
+        try testing.expectEqual(segments, bench.segmentCount());
+    }
+}
+
+test "checkpoint: what was given up is kept for the next attempt, and the log cannot take it" {
+    var bench: Bench = undefined;
+    try initFull(&bench, 16, 4096);
+    defer bench.deinit();
+    bench.machine.is_quiet = true;
+    const files = bench.disk.files();
+    const before = try bench.snapshots();
+    defer gpa.free(before);
+    const room = bench.disk.contents(snapshot_file.Name.of(before[1]).slice()).?.len;
+    bench.disk.fault = .{ .call = .write, .after = 1, .err = error.NoSpace, .name = "snapshot" };
+    try testing.expectError(error.DiskFull, bench.machine.checkpointNow());
+    bench.disk.fault = null;
+    try expectSafe(&bench);
+    const kept = bench.disk.contents(snapshot_file.temporary_name).?.len;
+    try testing.expect(kept >= room);
+    // The log takes what there is otherwise.
+    bench.disk.capacity = bench.disk.used() + 2 * log_segment.size_min + 1000;
+    var spares: u32 = 0;
+    const order: log_spare.SpareOrder = .{ .number = 100, .size = log_segment.size_min };
+    while (order.make(files)) |spare| : (spares += 1) {
+        files.close(spare.file);
+    } else |err| try testing.expectEqual(error.NoSpace, err);
+    try testing.expectEqual(2, spares);
+    const result = try bench.machine.checkpointNow();
+    const after = try bench.snapshots();
+    defer gpa.free(after);
+    try testing.expectEqualSlices(u64, &.{ result.start, before[0] }, after);
+    try expectSafe(&bench);
+}
+
+test "truncation.giveUpOlder: of one snapshot and the log before it, that goes for a reserve" {
+    var bench: Bench = undefined;
+    try bench.init(17);
+    defer bench.deinit();
+    while (bench.newestSegment() < 3) try bench.steps(100);
+    const options: truncation.Options = .{
+        .files = bench.disk.files(),
+        .gpa = gpa,
+        .store_uuid = model.uuid,
+    };
+    try testing.expect(!try truncation.giveUpOlder(options));
+    const result = try bench.machine.checkpointNow();
+    const segments = bench.segmentCount();
+    try testing.expect(try truncation.giveUpOlder(options));
+    try testing.expect(bench.segmentCount() < segments);
+    const reserve = bench.disk.contents(snapshot_file.temporary_name).?;
+    try testing.expect(reserve.len > result.bytes + result.bytes / 8);
+    try testing.expect(!try truncation.giveUpOlder(options));
+    try expectSafe(&bench);
+    // The next one, however long, takes it.
+    bench.disk.capacity = bench.disk.used();
+    bench.machine.is_quiet = true;
+    _ = try bench.machine.checkpointNow();
+    try testing.expectEqual(null, bench.disk.contents(snapshot_file.temporary_name));
+    try expectSafe(&bench);
+}
+
+test "checkpoint: killed at any file operation on a full disk, it leaves what is needed" {
+    try emulation.skip();
+    for (std.enums.values(memory.Call)) |call| for ([_]bool{ false, true }) |done| {
+        var after: u32 = 0;
+        while (true) : (after += 1) {
+            var bench: Bench = undefined;
+            try initFull(&bench, 18, 4096);
+            defer bench.deinit();
+            bench.machine.is_quiet = true;
+            bench.disk.fault = .{ .call = call, .after = after, .written = 100, .done = done };
+            _ = bench.machine.checkpointNow() catch {};
+            const struck = bench.disk.fault.?.after == 0;
+            bench.disk.fault = null;
+            try expectSafe(&bench);
+            bench.disk.capacity = 1 << 40;
+            _ = try bench.machine.checkpointNow();
+            try expectSafe(&bench);
+            if (!struck) break;
+        }
+    };
 }
 
 test "checkpoint: sleeps between its rows so that it writes no faster than it may" {

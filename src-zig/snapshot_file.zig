@@ -40,7 +40,7 @@
 //! order of `log_segment.Header.isBefore` have no say.
 //!
 //! A snapshot is written under the name `snapshot.tmp`, synced, and renamed. Killed anywhere before
-//! the rename: the next writer removes the debris. Killed after it: the snapshot is complete.
+//! the rename: the next writer takes the file. Killed after it: the snapshot is complete.
 //!
 //! What is read is input. A byte that is wrong is `error.Corrupt`, or lies where nobody looks.
 
@@ -204,6 +204,8 @@ pub const Writer = struct {
     files: Files,
     gpa: std.mem.Allocator,
     file: Handle,
+    /// The file was there before, and stays if nothing comes of it: it holds room on a full disk.
+    is_kept: bool,
     header: Header,
     seed: u32,
     /// Complete blocks, and the one that is being filled.
@@ -241,9 +243,12 @@ pub const Writer = struct {
         const size = @max(blocks_at_once * block_size, page_size + padded);
         const buffer = try gpa.alignedAlloc(u8, .@"8", size);
         errdefer gpa.free(buffer);
-        files.unlink(temporary_name) catch |err| if (err != error.NotExist) return err;
-        const file = try files.open(temporary_name, .create_exclusive);
-        errdefer files.unlink(temporary_name) catch {};
+        const kept: ?Handle = files.open(temporary_name, .write) catch |err| kept: {
+            if (err != error.NotExist) try files.unlink(temporary_name);
+            break :kept null;
+        };
+        const file = kept orelse try files.open(temporary_name, .create_exclusive);
+        errdefer if (kept == null) files.unlink(temporary_name) catch {};
         errdefer files.close(file);
 
         var header: Header = .{
@@ -262,6 +267,7 @@ pub const Writer = struct {
             .files = files,
             .gpa = gpa,
             .file = file,
+            .is_kept = kept != null,
             .header = header,
             .seed = seedOf(start.store_uuid, start.position),
             .buffer = buffer,
@@ -347,6 +353,7 @@ pub const Writer = struct {
         };
         footer.checksum = footer.sum(writer.seed);
         try writer.files.writeAt(writer.file, std.mem.asBytes(&footer), writer.offset);
+        if (writer.is_kept) try writer.files.cut(writer.file, footer.file_size);
         try writer.files.sync(writer.file);
         const name: Name = .of(writer.header.start);
         try writer.files.rename(temporary_name, name.slice());
@@ -359,7 +366,7 @@ pub const Writer = struct {
     /// Gives up, and leaves no debris if it can.
     pub fn abandon(writer: *Writer) void {
         writer.files.close(writer.file);
-        writer.files.unlink(temporary_name) catch {};
+        if (!writer.is_kept) writer.files.unlink(temporary_name) catch {};
         writer.gpa.free(writer.buffer);
     }
 };

@@ -65,7 +65,7 @@ pub fn writeCheckpoint(
     const session = try store.engine.openSession();
     defer store.engine.closeSession(session);
     const files = held.files.native.files();
-    const result = checkpoint.run(
+    const result = checkpoint.replace(
         files,
         held.gpa,
         session,
@@ -73,17 +73,31 @@ pub fn writeCheckpoint(
         held.options(rate_max, progress),
     ) catch |err| return explain(err, "write the checkpoint", &held.files.native.directory, detail);
     const log = &store.file.region.control.log;
-    const left = try truncation.run(.{
-        .files = files,
-        .gpa = held.gpa,
-        .store_uuid = store.lock.store_uuid,
-        .active = log.segment.load(.acquire),
-    });
-    log.checkpoint_files_left.store(left, .monotonic);
+    log.checkpoint_files_left.store(result.files_left, .monotonic);
     const before = log.checkpoint_newest.swap(result.start, .acq_rel);
     if (before != result.start) log.checkpoint_older.store(before, .release);
     _ = log.checkpoints.fetchAdd(1, .release);
+    if (!hasRoom(held.region())) held.makeRoom(detail) catch {};
     return result;
+}
+
+/// Where the log has no space although everything is in a snapshot: gives up what only the one
+/// before it needs.
+pub fn makeRoom(store: *Store, detail: *Detail) Error!void {
+    const held: Held = try .take(store, detail);
+    defer held.release();
+    return held.makeRoom(detail);
+}
+
+/// Whether the log has a segment to go on with, after the time that it takes to make one.
+fn hasRoom(region: *const Region) bool {
+    const started_ns = sync.nowNs();
+    const full = @intFromEnum(LogState.no_space);
+    while (region.control.shared.log_state.load(.acquire) == full) {
+        if (sync.nowNs() -% started_ns > full_patience_ns) return false;
+        sync.sleepNs(doubt_ns);
+    }
+    return true;
 }
 
 /// Writes down what is in memory because the log is lost; see `log_repair.Rescue`.
@@ -152,6 +166,18 @@ const Held = struct {
     fn release(held: *const Held) void {
         sync.ByteLock.unlock(held.store.lock.fd, lock_file.byte_checkpoint);
         held.files.busy.unlock();
+    }
+
+    fn makeRoom(held: *const Held, detail: *Detail) Error!void {
+        const directory = &held.files.native.directory;
+        _ = truncation.giveUpOlder(.{
+            .files = held.files.native.files(),
+            .gpa = held.gpa,
+            .store_uuid = held.store.lock.store_uuid,
+            .active = held.region().control.log.segment.load(.acquire),
+        }) catch |err| return explain(checkpoint.statusOf(err), "make room", directory, detail);
+        // Let the log take it before anybody asks whether it was enough.
+        _ = hasRoom(held.region());
     }
 
     fn region(held: *const Held) *Region {

@@ -11,8 +11,21 @@
 //! counted, and tried again after the next snapshot. To be without a header that cannot be read
 //! never makes a later segment the first that is needed, so nothing goes that would stay otherwise.
 //!
-//! Nothing is synced: who has lost power finds some of the files again, and they are superfluous as
-//! before. Killed anywhere: the next checkpoint goes on.
+//! When the disk is full, `giveUpOlder` gives up what only the older snapshot needs, and its file
+//! becomes `snapshot.tmp`: the reserve for the next snapshot, as large as one of this database is.
+//! It is never free in between, or the log would take it. What else there is room for then makes it
+//! a little larger. Where there is no older snapshot, because the log from its beginning on did as
+//! well, that part of the log goes, and all of the reserve is made of the room that it gives back.
+//! Before that
+//!
+//!   * the newest snapshot is read and verified, and the log from its C0 to its L1
+//!   * its name is synced
+//!
+//! so recovery would not have looked at what goes. Killed anywhere: the newest snapshot and all
+//! that it needs are there, and the next checkpoint takes `snapshot.tmp`, whatever is in it.
+//!
+//! Names that are removed are not synced: who has lost power finds some of the files again, and
+//! they are superfluous as before. Killed anywhere: the next checkpoint goes on.
 
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
@@ -20,11 +33,15 @@ const log_reader = @import("log_reader.zig");
 const segment = @import("log_segment.zig");
 const snapshot_file = @import("snapshot_file.zig");
 const Files = file_layer.Files;
-const Position = @import("version.zig").Position;
 const Listed = log_reader.Listed;
+const LogReader = log_reader.LogReader;
+const Position = @import("version.zig").Position;
+const Snapshot = snapshot_file.Snapshot;
 
 /// Snapshots that stay.
 const generations = 2;
+/// The next one may be larger than the last one by this share of it.
+const growth_share = 8;
 
 pub const Options = struct {
     files: Files,
@@ -41,35 +58,101 @@ pub fn run(options: Options) error{OutOfMemory}!u32 {
         return if (err == error.OutOfMemory) error.OutOfMemory else 1;
     defer options.gpa.free(starts);
     if (starts.len < generations) return 0;
-    var left: u32 = 0;
+    var count: Count = .{};
     for (starts[generations..]) |old| {
-        left += remove(options.files, snapshot_file.Name.of(old).slice());
+        count.remove(options.files, snapshot_file.Name.of(old).slice());
     }
-    return left + try removeSegments(options, starts[generations - 1]);
+    try removeSegments(options, starts[generations - 1], &count);
+    return count.left;
 }
 
-/// 1 if that did not work.
-fn remove(files: Files, name: []const u8) u32 {
-    files.unlink(name) catch |err| return @intFromBool(err != error.NotExist);
-    return 0;
+/// Gives up everything that the newest snapshot does not need, and makes a reserve for the next
+/// one. False if there is nothing to give up, or if the newest snapshot cannot be relied on.
+pub fn giveUpOlder(options: Options) snapshot_file.Error!bool {
+    const files = options.files;
+    const starts = try snapshot_file.list(files, options.gpa);
+    defer options.gpa.free(starts);
+    if (starts.len == 0) return false;
+    const size = try reliableSize(options, starts[0]) orelse return false;
+    try files.syncDirectory();
+    var count: Count = .{};
+    for (starts[1..], 0..) |old, i| {
+        const name: snapshot_file.Name = .of(old);
+        if (i == 0) {
+            try files.rename(name.slice(), snapshot_file.temporary_name);
+            // Before anybody writes into it.
+            try files.syncDirectory();
+        } else count.remove(files, name.slice());
+    }
+    try removeSegments(options, starts[0], &count);
+    const has_given = starts.len > 1 or count.removed > 0;
+    if (has_given) makeReserve(files, size + size / growth_share + snapshot_file.block_size);
+    return has_given;
 }
+
+/// The bytes of the snapshot that begins at `start`; null if recovery might need another one.
+fn reliableSize(options: Options, start: Position) snapshot_file.Error!?u64 {
+    const gpa = options.gpa;
+    var snapshot = Snapshot.open(options.files, gpa, options.store_uuid, start) catch |err|
+        return if (err == error.Corrupt) null else err;
+    defer snapshot.close();
+    snapshot.verify() catch |err| return if (err == error.Corrupt) null else err;
+    const logged = snapshot.footer.logged;
+    var log: LogReader = try .open(gpa, options.files, .{
+        .store_uuid = options.store_uuid,
+        .from = start,
+        .to = @max(start, logged),
+        .required = if (logged > start) logged else 1,
+        .begins = snapshot.logBegins(),
+    });
+    defer log.close();
+    return if (log.verdict == .damaged) null else snapshot.footer.file_size;
+}
+
+/// Takes room for a snapshot, as far as there is some.
+fn makeReserve(files: Files, size: u64) void {
+    const name = snapshot_file.temporary_name;
+    const file = files.open(name, .write) catch
+        files.open(name, .create_exclusive) catch return;
+    defer files.close(file);
+    files.reserve(file, size) catch {};
+}
+
+/// What became of files.
+const Count = struct {
+    removed: u32 = 0,
+    left: u32 = 0,
+
+    fn remove(count: *Count, files: Files, name: []const u8) void {
+        files.unlink(name) catch |err| {
+            count.left += @intFromBool(err != error.NotExist);
+            return;
+        };
+        count.removed += 1;
+    }
+};
 
 /// Removes the segments that nobody needs who has everything up to `position`.
-fn removeSegments(options: Options, position: Position) error{OutOfMemory}!u32 {
+fn removeSegments(
+    options: Options,
+    position: Position,
+    count: *Count,
+) error{OutOfMemory}!void {
     const gpa = options.gpa;
     const numbers = segment.numbers(options.files, gpa) catch |err|
-        return if (err == error.OutOfMemory) error.OutOfMemory else 1;
+        return if (err == error.OutOfMemory) error.OutOfMemory else {
+            count.left += 1;
+        };
     defer gpa.free(numbers);
     var listed: std.ArrayList(Listed) = try .initCapacity(gpa, numbers.len);
     defer listed.deinit(gpa);
-    var left: u32 = 0;
     // Of the files that stay.
     var lowest: u32 = std.math.maxInt(u32);
     for (numbers) |number| {
         if (look(options, number)) |file| {
             listed.appendAssumeCapacity(file);
         } else |err| if (err != error.NotExist) {
-            left += 1;
+            count.left += 1;
             lowest = @min(lowest, number);
         }
     }
@@ -79,10 +162,10 @@ fn removeSegments(options: Options, position: Position) error{OutOfMemory}!u32 {
         .to = position,
     });
     defer gpa.free(live);
-    const first = &live[log_reader.firstNeeded(live, position) orelse return left].header;
+    const first = &live[log_reader.firstNeeded(live, position) orelse return].header;
     for (listed.items) |*file| switch (file.found) {
         .header => |*header| if (header.isBefore(first)) {
-            left += remove(options.files, segment.Name.of(file.number).slice());
+            count.remove(options.files, segment.Name.of(file.number).slice());
         } else {
             lowest = @min(lowest, file.number);
         },
@@ -93,9 +176,8 @@ fn removeSegments(options: Options, position: Position) error{OutOfMemory}!u32 {
         // A segment in the making has no header either, and the highest number of all.
         const is_abandoned = file.number < lowest and file.number < options.active;
         if (file.found != .blank or !is_abandoned) continue;
-        left += remove(options.files, segment.Name.of(file.number).slice());
+        count.remove(options.files, segment.Name.of(file.number).slice());
     }
-    return left;
 }
 
 fn look(options: Options, number: u32) file_layer.Error!Listed {

@@ -104,6 +104,43 @@ test("a disk that is full refuses commits before they share anything, until ther
   assert.equal(again.table(Presence).has(`row ${written - 1}`), true);
 });
 
+test("a log that fills the disk gets its room back by checkpoints, again and again", {
+  timeout: 120_000,
+}, async (context) => {
+  using store = new Store();
+  const mebibytes = 24;
+  using small = new SmallFileSystem(store.root, mebibytes);
+  if (!small.mounted) return context.skip("needs the right to mount a file system");
+  const directory = join(small.path, "data");
+  const options = { ...store.options, size: "64MiB", checkpointIntervalSecs: 0 };
+  const db = Aerostore.open(directory, { ...options, tables: [Presence] });
+  const table = db.table(Presence);
+  const rows = (visits: number) =>
+    Array.from({ length: 2000 }, (_, i) => ({ id: `row ${i}`, place: "gate", visits }));
+  // The rows stay as many as they are, and each is written again and again.
+  let refused = 0;
+  let visits = 0;
+  while (db.stats().log.bytes < 4 * mebibytes * 2 ** 20) {
+    try {
+      table.upsertMany(rows(visits + 1));
+      visits++;
+    } catch (error) {
+      assert.ok(error instanceof AerostoreError && error.code === "disk_full", String(error));
+      refused++;
+      await until("there is room again", () => db.stats().log.state === "working");
+    }
+  }
+  assert.ok(refused >= 2, `refused ${refused} times`);
+  assert.ok(db.stats().log.checkpoints >= refused);
+  await db.flush();
+  assert.deepEqual(db.close(), { pending: 0, log: "working" });
+  for (const name of readdirSync(store.shmPath)) rmSync(join(store.shmPath, name));
+  using again = Aerostore.open(directory, options);
+  assert.equal(again.table(Presence).count(), 2000);
+  assert.equal(again.table(Presence).search(`-compare {{= visits ${visits}}}`).length, 2000);
+  assert.equal(again.verify().ok, true);
+});
+
 test("closing while the disk is full tells what is not on it, and the next opener writes it", {
   timeout: 60_000,
 }, (context) => {
