@@ -105,7 +105,7 @@ pub const Gathering = struct {
         }
         if (!sync.mutated(.target_kept)) log.gather_target.store(0, .seq_cst);
         seen = log.arrivals.load(.seq_cst);
-        self.judge(came -% self.begun, seen -% came);
+        self.judge(came -% self.begun, seen -% came, now_ns - started_ns);
     }
 
     /// The same when nobody has come yet, once after each sync. Returns the arrivals before it, or
@@ -117,10 +117,12 @@ pub const Gathering = struct {
         return self.begun;
     }
 
-    /// It pays if somebody has come, and most of the crowd is together: waiting for half of a sync
-    /// makes each sync half as long again, so it has to serve as many more.
-    fn judge(self: *Gathering, there: u32, gained: u32) void {
-        if (gained > 0 and 4 * (@as(u64, there) + gained) >= 3 * @as(u64, self.crowd)) {
+    /// It pays if most of the crowd is together, because a sync that begins half of a sync later has
+    /// to serve half as many again, and if those who came were spared more than all have waited.
+    fn judge(self: *Gathering, there: u32, gained: u32, waited_ns: u64) void {
+        const together = @as(u64, there) + gained;
+        const is_most = 4 * together >= 3 * @as(u64, self.crowd);
+        if (is_most and gained * self.sync_ns > together * waited_ns) {
             self.skips_next = 1;
             return;
         }
@@ -204,6 +206,7 @@ test "Gathering.wait: until all have come, and none of them need wake anybody el
     var gathering: Gathering = .{
         .crowd = crowd,
         .deadline_ns = sync.nowNs() + 60 * std.time.ns_per_s,
+        .sync_ns = std.time.ns_per_day,
     };
     gathering.wait(region);
     comer.join();
@@ -236,13 +239,17 @@ test "Gathering: whoever is waited for in vain is waited for less and less often
     try testing.expectEqual(1 + 2 + 4 + 8 + 16 + 32 + 64 + 64, skipped);
     // Half of them are too few, three quarters are enough.
     gathering.crowd = 8;
-    gathering.judge(2, 2);
+    gathering.sync_ns = 100;
+    gathering.judge(2, 3, 10);
     try testing.expectEqual(64, gathering.skips);
     gathering.skips = 0;
-    gathering.judge(2, 4);
+    gathering.judge(2, 4, 10);
     try testing.expectEqual(0, gathering.skips);
-    gathering.judge(7, 0);
+    // Nobody was spared anything, or less than the others have waited.
+    gathering.judge(7, 0, 10);
     try testing.expectEqual(1, gathering.skips);
+    gathering.judge(6, 2, 25);
+    try testing.expectEqual(2, gathering.skips);
 }
 
 test "Gathering.ahead: once after each sync" {
