@@ -117,8 +117,8 @@ pub const Gathering = struct {
         return self.begun;
     }
 
-    /// It pays if most of the crowd is together, because a sync that begins half of a sync later has
-    /// to serve half as many again, and if those who came were spared more than all have waited.
+    /// It pays if most of the crowd is together, because a sync that begins half of a sync later
+    /// has to serve half as many again, and if those who came were spared more than all waited.
     fn judge(self: *Gathering, there: u32, gained: u32, waited_ns: u64) void {
         const together = @as(u64, there) + gained;
         const is_most = 4 * together >= 3 * @as(u64, self.crowd);
