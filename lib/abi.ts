@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 385621169243576;
+export const abiHash = 7245796032515332;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -267,6 +267,9 @@ export const OpenFlag = {
   ephemeral: 2,
   must_exist: 4,
   salvage_prefix: 8,
+  salvage_files: 16,
+  warm_clean_only: 32,
+  warm_never: 64,
 } as const;
 
 /** Flags of `aero_rows_upsert`. */

@@ -17,6 +17,7 @@ import { host } from "./host.ts";
 import type { Library } from "./library.ts";
 import { phaseOf, type RecoveryProgress } from "./maintenance.ts";
 import { Memory } from "./memory.ts";
+import type { OpenOptions } from "./open_options.ts";
 import { type Wakeups, wakeupsOf } from "./wakeups.ts";
 
 /** What opening a region needs to know. */
@@ -31,8 +32,10 @@ export interface ConnectionOptions {
   readonly sizeBytes: number;
   /** The file of the region, or a directory for it; empty for the default. */
   readonly shmPath: string;
-  /** Whether a damaged log is opened as far as it is good. */
-  readonly salvage?: boolean;
+  /** What to do without; see `OpenOptions`. */
+  readonly salvage?: OpenOptions["salvage"] | undefined;
+  /** Whether a region is taken as it is; see `OpenOptions`. */
+  readonly warm?: OpenOptions["warm"] | undefined;
   /** Whom to tell how far a recovery is. */
   readonly onRecovery?: ((progress: RecoveryProgress) => void) | undefined;
 }
@@ -128,7 +131,10 @@ function encodeOptions(options: ConnectionOptions): Uint8Array<ArrayBuffer> {
   // Who may not write cannot create a region either.
   if (options.readOnly) flags |= OpenFlag.read_only | OpenFlag.must_exist;
   if (options.ephemeral) flags |= OpenFlag.ephemeral;
-  if (options.salvage) flags |= OpenFlag.salvage_prefix;
+  if (options.salvage === "prefix") flags |= OpenFlag.salvage_prefix;
+  if (options.salvage === "files") flags |= OpenFlag.salvage_files;
+  if (options.warm === "clean-only") flags |= OpenFlag.warm_clean_only;
+  if (options.warm === "never") flags |= OpenFlag.warm_never;
   view.setUint32(0, flags, true);
   view.setFloat64(8, options.sizeBytes, true);
   view.setUint32(16, path.length, true);

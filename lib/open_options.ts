@@ -56,9 +56,43 @@ export interface OpenOptions {
    * What to do about a log that is damaged where it had been safe: `"none"` refuses it with
    * `corrupt`, and the message says which commits are lost. `"prefix"` opens everything that was
    * committed before them, and gives up the rest, though it may be readable: so use it once, after
-   * a copy of the directory was made. Damaged files stay. Default: `"none"`.
+   * a copy of the directory was made. Damaged files stay. `"files"` is for a region that another
+   * version of Aerostore has left with commits that are not in the log, which is refused with
+   * `layout_version`: it opens what the files have and gives those commits up. The region is kept
+   * as a file that ends in `.retired`. Default: `"none"`.
    */
-  readonly salvage?: "none" | "prefix";
+  readonly salvage?: "none" | "prefix" | "files";
+  /**
+   * Whether a region that no process uses is taken as it is. `"always"`: if nothing speaks against
+   * it. `"clean-only"`: then, and if the last process that used it has closed it with everything on
+   * disk. `"never"`: not at all. A region that is not taken loses nothing: what it has is brought
+   * to disk first, and another one is built from the files, which takes as long as after a reboot.
+   * If the disk does not take it, opening fails with `disk_full` or `log_failed`, and the region
+   * stays. One that processes use is joined in any case. An ephemeral database is nowhere but in
+   * its region, and refuses all but `"always"` with `not_supported`. Default: `"always"`.
+   *
+   * @example Do not rely on memory that was there before
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { tmpdir } from "node:os";
+   * import { join } from "node:path";
+   * import { Aerostore, defineTable, t } from "aerostore";
+   *
+   * const Order = defineTable("Order", { id: t.int32().primaryKey() });
+   * const directory = join(tmpdir(), `orders-${crypto.randomUUID()}`);
+   * {
+   *   using db = Aerostore.open(directory, { tables: [Order], size: "8MiB" });
+   *   db.table(Order).insert({ id: 1 });
+   * }
+   * {
+   *   using db = Aerostore.open(directory, { tables: [Order], size: "8MiB", warm: "never" });
+   *   assert.equal(db.table(Order).count(), 1);
+   *   assert.equal(db.stats().recovery?.rowsReplayed, 1);
+   * }
+   * Aerostore.remove(directory);
+   * ```
+   */
+  readonly warm?: "always" | "clean-only" | "never";
   /**
    * Called about 20 times a second while `open` builds the region from files, which happens after a
    * reboot, or when the region was removed. Not called if there is nothing to recover.
@@ -89,11 +123,19 @@ const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
   "synchronousCommit",
   "checkpointIntervalSecs",
   "salvage",
+  "warm",
   "onRecovery",
   "maxSnapshotAgeMs",
   "killStalledAfterMs",
   "ephemeral",
 ]);
+
+/** The options that are one of some words. */
+const words: { readonly [Name in "dialect" | "salvage" | "warm"]: readonly string[] } = {
+  dialect: ["default", "speedtables"],
+  salvage: ["none", "prefix", "files"],
+  warm: ["always", "clean-only", "never"],
+};
 
 /** Refuses options that do not exist, or have values that make no sense. */
 export function checkOptions(options: OpenOptions, attempt: string): void {
@@ -104,23 +146,21 @@ export function checkOptions(options: OpenOptions, attempt: string): void {
       `Cannot ${attempt}: there is no option ${quote(name)}`,
     );
   }
-  const { dialect, salvage, onRecovery } = options;
-  if (salvage !== undefined && salvage !== "none" && salvage !== "prefix") {
+  for (const [name, values] of Object.entries(words)) {
+    const value = options[name as keyof typeof words];
+    if (value === undefined || values.includes(value)) continue;
+    const known = values.map((word) => quote(word));
+    const list = `${known.slice(0, -1).join(", ")} or ${known.at(-1)}`;
     throw new AerostoreError(
       "bad_argument",
-      `Cannot ${attempt}: salvage is "none" or "prefix", not ${quote(salvage)}`,
+      `Cannot ${attempt}: ${name} is ${list}, not ${quote(value)}`,
     );
   }
+  const { onRecovery } = options;
   if (onRecovery !== undefined && typeof onRecovery !== "function") {
     throw new AerostoreError(
       "bad_argument",
       `Cannot ${attempt}: onRecovery is a function, not ${quote(onRecovery)}`,
-    );
-  }
-  if (dialect !== undefined && dialect !== "default" && dialect !== "speedtables") {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: dialect is "default" or "speedtables", not ${quote(dialect)}`,
     );
   }
 }
@@ -160,7 +200,8 @@ export function connectionOptionsOf(
     readOnly: options.readOnly ?? false,
     sizeBytes,
     shmPath: shmPath === "" ? "" : resolve(shmPath),
-    salvage: options.salvage === "prefix",
+    salvage: options.salvage,
+    warm: options.warm,
     onRecovery: options.onRecovery,
   };
 }

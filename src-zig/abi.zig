@@ -46,7 +46,13 @@ pub const OpenFlags = packed struct(u32) {
     must_exist: bool = false,
     /// If the log is damaged in its middle, open what stands before the damage.
     salvage_prefix: bool = false,
-    reserved: u28 = 0,
+    /// Do without commits that are only in a region of another layout.
+    salvage_files: bool = false,
+    /// Take a region that nobody uses only if it was closed with everything on disk.
+    warm_clean_only: bool = false,
+    /// Take none that nobody uses.
+    warm_never: bool = false,
+    reserved: u25 = 0,
 };
 
 /// Identifies everything that the two sides must agree about.
@@ -486,6 +492,10 @@ fn decodeOptions(bytes: []const u8) ?connection_module.Options {
             .size_max = store_options.sizeOf(size) orelse return null,
             .shm_path = shm_path,
             .salvage = if (flags.salvage_prefix) .prefix else .none,
+            .gives_up_region = flags.salvage_files,
+            .warm = if (flags.warm_never)
+                .never
+            else if (flags.warm_clean_only) .clean_only else .always,
         },
     };
 }

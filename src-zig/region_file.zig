@@ -17,6 +17,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const sync = @import("sync");
+const ring = @import("commit_ring.zig");
 const cold_recovery = @import("cold_recovery.zig");
 const file_layer = @import("file_layer.zig");
 const limits = @import("limits.zig");
@@ -75,20 +76,45 @@ pub const RegionFile = struct {
         options: Options,
         detail: *Detail,
     ) Error!void {
-        file.path = try paths.regionPath(lock.store_uuid, detail);
-        const boot_id = os.bootId() catch |err|
-            return osError(err, "read the boot id for", &file.path, detail);
-        file.recovery = null;
-        switch (try file.examine(lock, boot_id, paths, detail)) {
-            .attach => |size_max| {
-                try file.mapAll(size_max, detail);
-                file.resolve();
-            },
-            .build => |reason| {
-                const identity: Identity = .{ .uuid = lock.store_uuid, .boot_id = boot_id };
-                try file.build(identity, paths, options, reason, detail);
-            },
+        switch (try file.examine(lock, paths, options, detail)) {
+            .attach => |found| try file.mapFound(found.size_max, detail),
+            .build => |reason| try file.build(lock.store_uuid, paths, options, reason, detail),
         }
+    }
+
+    /// Maps the region if `open` would take one as it is that nobody uses. False if not, and then
+    /// nothing is open.
+    pub fn openIdle(
+        file: *RegionFile,
+        lock: *const lock_file.LockFile,
+        paths: *const Paths,
+        options: Options,
+        detail: *Detail,
+    ) Error!bool {
+        const found = switch (try file.examine(lock, paths, options, detail)) {
+            .attach => |found| found,
+            .build => return false,
+        };
+        if (found.used) {
+            os.close(file.fd);
+            return false;
+        }
+        try file.mapFound(found.size_max, detail);
+        return true;
+    }
+
+    /// Whether the last process that used the region has closed it, and left nothing to write.
+    pub fn wasClosed(file: *const RegionFile) bool {
+        const control = file.region.control;
+        const durable = ring.Watermark.position(control.durable.word.load(.acquire));
+        return file.region.header.clean_shutdown.load(.acquire) != 0 and
+            durable >= control.next.word.load(.acquire);
+    }
+
+    /// Marks the region as replaced: whoever opens it next builds another one.
+    pub fn retire(file: *const RegionFile) void {
+        const retired = @intFromEnum(region_module.RegionState.retired);
+        file.region.header.state.store(retired, .release);
     }
 
     pub fn close(file: *RegionFile) void {
@@ -97,25 +123,36 @@ pub const RegionFile = struct {
         file.fd = -1;
     }
 
+    fn mapFound(file: *RegionFile, size_max: u64, detail: *Detail) Error!void {
+        errdefer os.close(file.fd);
+        try file.mapAll(size_max, detail);
+        file.resolve();
+    }
+
     fn resolve(file: *RegionFile) void {
         file.region = Region.init(file.mapping.ptr);
         file.region.grow = growCallback;
         file.region.grow_context = file;
     }
 
-    /// What to do: attach to a region that may use so many bytes, or build one, because of what is
-    /// wrong with the one that is there, if there is one.
-    const Verdict = union(enum) { attach: u64, build: ?Reason };
+    /// What to do: attach to a region that may use so many bytes, and that processes use or nobody;
+    /// or build one, because of what is wrong with the one that is there, if there is one.
+    const Verdict = union(enum) {
+        attach: struct { size_max: u64, used: bool },
+        build: ?Reason,
+    };
 
     /// Decides between attaching and building, or says why neither is right. With `attach`,
     /// `file.fd` is open.
     fn examine(
         file: *RegionFile,
         lock: *const lock_file.LockFile,
-        boot_id: [16]u8,
         paths: *const Paths,
+        options: Options,
         detail: *Detail,
     ) Error!Verdict {
+        file.path = try paths.regionPath(lock.store_uuid, detail);
+        file.recovery = null;
         const peers = lock.hasPeers();
         file.fd = os.open(&file.path, .existing) catch |err| {
             if (err != error.NotExist) return osError(err, "open", &file.path, detail);
@@ -127,13 +164,19 @@ pub const RegionFile = struct {
         errdefer os.close(file.fd);
         _ = try lock_file.checkPrivate(file.fd, &file.path, detail);
         const used = peers or lock_file.anyProcess(file.fd);
-        const identity: Identity = .{ .uuid = lock.store_uuid, .boot_id = boot_id };
+        const identity = try file.identityOf(lock.store_uuid, detail);
         const verdict = if (used)
             try file.judgeUsed(identity, detail)
         else
-            try file.judge(identity, paths, detail);
+            try file.judge(identity, paths, options, detail);
         if (verdict == .build) os.close(file.fd);
         return verdict;
+    }
+
+    fn identityOf(file: *const RegionFile, uuid: [16]u8, detail: *Detail) Error!Identity {
+        const boot_id = os.bootId() catch |err|
+            return osError(err, "read the boot id for", &file.path, detail);
+        return .{ .uuid = uuid, .boot_id = boot_id };
     }
 
     /// A region that processes use is attached to, or not opened at all.
@@ -146,7 +189,7 @@ pub const RegionFile = struct {
             return error.RegionLost;
         }
         try file.expectState(&header, detail);
-        return .{ .attach = header.size_max };
+        return .{ .attach = .{ .size_max = header.size_max, .used = true } };
     }
 
     /// Nobody uses it: the question is whether its content can be trusted, and if not, whether
@@ -155,6 +198,7 @@ pub const RegionFile = struct {
         file: *RegionFile,
         identity: Identity,
         paths: *const Paths,
+        options: Options,
         detail: *Detail,
     ) Error!Verdict {
         var header: Header = undefined;
@@ -167,8 +211,11 @@ pub const RegionFile = struct {
         file.checkHeader(&header, detail) catch |err| switch (err) {
             error.LayoutVersion => {
                 // Commits that are nowhere else: the version that made it must write them down.
-                if (file.hasUnlogged(&header)) return err;
-                return file.distrust(.layout, paths, err);
+                if (!file.hasUnlogged(&header)) return file.distrust(.layout, paths, err);
+                if (options.gives_up_region) return file.distrust(.given_up, paths, err);
+                detail.add(". It has commits that are not in the log: let that version open it " ++
+                    "once more, or give them up (salvage: \"files\")", .{});
+                return err;
             },
             error.Corrupt => return file.distrust(.damaged, paths, err),
             else => return err,
@@ -184,7 +231,7 @@ pub const RegionFile = struct {
             return file.distrust(.poisoned, paths, error.Corrupt);
         }
         const reason = try file.compareWithLog(&header, paths, detail) orelse
-            return .{ .attach = header.size_max };
+            return .{ .attach = .{ .size_max = header.size_max, .used = false } };
         return .{ .build = reason };
     }
 
@@ -311,12 +358,13 @@ pub const RegionFile = struct {
 
     fn build(
         file: *RegionFile,
-        identity: Identity,
+        store_uuid: [16]u8,
         paths: *const Paths,
         options: Options,
         reason: ?Reason,
         detail: *Detail,
     ) Error!void {
+        const identity = try file.identityOf(store_uuid, detail);
         const directory = paths.data_directory orelse
             return file.create(identity, options.size_max, null, reason, detail);
         var native: file_layer.NativeFiles = .init(&directory);
@@ -389,7 +437,7 @@ pub const RegionFile = struct {
         switch (reason orelse return) {
             // Nothing is to be learned from these, and they take memory.
             .boot, .retired, .layout => return,
-            .damaged, .poisoned, .behind, .ahead => {},
+            .damaged, .poisoned, .behind, .ahead, .given_up => {},
         }
         const old = os.open(&file.path, .existing) catch |err|
             return osError(err, "open", &file.path, detail);

@@ -9,8 +9,12 @@
 //!
 //! A region that is not believed is kept under another name and built anew. In three cases neither
 //! is right, and the owner is asked: the file is not of this store at all; another version of
-//! Aerostore has left commits in it that are not in the log; the log is gone and the region is all
-//! there is.
+//! Aerostore has left commits in it that are not in the log, and nobody has said to give them up
+//! (`salvage: "files"`); the log is gone and the region is all there is.
+//!
+//! Who opens with `warm` other than `always` does not want even one that is believed. Then what it
+//! has is brought to the disk, and it is marked as replaced (`Store.coolDown`). It is not kept:
+//! everything in it is in the files.
 
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
@@ -36,6 +40,8 @@ pub const Reason = enum {
     poisoned,
     /// Another version made it, and everything in it is in the log.
     layout,
+    /// Another version made it, and what it has beyond the log was given up.
+    given_up,
     /// The log went on without it.
     behind,
     /// The log does not have what the region logged last.
@@ -48,6 +54,7 @@ pub const Reason = enum {
             .retired => "it was replaced",
             .poisoned => "an assertion failed in a process that used it",
             .layout => "another version of Aerostore made it",
+            .given_up => "another version of Aerostore made it, and what it had was given up",
             .behind => "the log went on without it",
             .ahead => "the log does not have what it logged last",
         };

@@ -219,6 +219,13 @@ pub const Detail = struct {
         detail.len = @intCast(writer.end);
     }
 
+    /// Appends to what was set.
+    pub fn add(detail: *Detail, comptime fmt: []const u8, args: anytype) void {
+        var writer: std.Io.Writer = .fixed(detail.buffer[detail.len..]);
+        writer.print(fmt, args) catch {};
+        detail.len += @intCast(writer.end);
+    }
+
     pub fn clear(detail: *Detail) void {
         detail.len = 0;
     }

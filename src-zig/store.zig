@@ -31,7 +31,9 @@ const checkpoint_module = @import("checkpoint.zig");
 const commit_ring = @import("commit_ring.zig");
 const engine_module = @import("engine.zig");
 const ProcessMutex = @import("process_mutex.zig").ProcessMutex;
-const Region = @import("region.zig").Region;
+const region_module = @import("region.zig");
+const LogState = region_module.LogState;
+const Region = region_module.Region;
 const Durability = @import("durability.zig").Durability;
 const Engine = engine_module.Engine;
 const TableInfo = @import("table_info.zig").TableInfo;
@@ -47,6 +49,8 @@ const store_count_max = 256;
 /// Closing in order is worth that much waiting, and no more: a killed process does without it.
 const detach_timeout_ns = 1 * std.time.ns_per_s;
 const tables_timeout_ns = 30 * std.time.ns_per_s;
+/// How long the log of a region that is to be replaced may have no room.
+const cool_patience_ns = 1 * std.time.ns_per_s;
 
 /// What the log had when a store was closed, for TypeScript.
 pub const Closing = extern struct {
@@ -146,8 +150,53 @@ pub const Store = struct {
     ) Error!void {
         try store.lock.lockInit(options.must_exist, detail);
         defer store.lock.unlockInit();
+        try store.coolDown(paths, options, detail);
         try store.file.open(&store.lock, paths, options, detail);
         errdefer store.file.close();
+        try store.start(paths, options, detail);
+        errdefer store.stop(true);
+        store.checkpointer.start(store) catch {
+            detail.set("cannot start the thread for checkpoints", .{});
+            return error.Internal;
+        };
+    }
+
+    /// Where `warm` wants a region built anew that nobody uses: brings what it has to the disk, and
+    /// marks it as replaced. Killed anywhere before that: it is as it was, or has more in the log.
+    fn coolDown(
+        store: *Store,
+        paths: *const store_options.Paths,
+        options: Options,
+        detail: *Detail,
+    ) Error!void {
+        if (options.warm == .always) return;
+        if (!try store.file.openIdle(&store.lock, paths, options, detail)) return;
+        defer store.file.close();
+        if (options.warm == .clean_only and store.file.wasClosed()) return;
+        var writing = options;
+        writing.read_only = false;
+        try store.start(paths, writing, detail);
+        defer store.stop(true);
+        const control = store.file.region.control;
+        const position = control.next.word.load(.acquire);
+        while (true) {
+            const durability = &store.durability.?;
+            const is_there = durability.waitDurable(position, cool_patience_ns) catch false;
+            if (is_there) return store.file.retire();
+            const state: LogState = @enumFromInt(control.shared.log_state.load(.acquire));
+            if (state == .working) continue; // The disk is slow.
+            detail.set("its region has commits that the log does not take now", .{});
+            return if (state == .no_space) error.DiskFull else error.LogFailed;
+        }
+    }
+
+    /// Everything that runs on a region that was just opened, but checkpoints.
+    fn start(
+        store: *Store,
+        paths: *const store_options.Paths,
+        options: Options,
+        detail: *Detail,
+    ) Error!void {
         const region = &store.file.region;
         const recovery = engine_module.recoveryOf(region);
         store.participant = participants.Participant.attach(
@@ -185,11 +234,26 @@ pub const Store = struct {
         errdefer store.engine.stop();
         store.durability = null;
         try store.takePartInLog(options, detail);
-        errdefer if (store.durability) |*durability| durability.stop();
-        store.checkpointer.start(store) catch {
-            detail.set("cannot start the thread for checkpoints", .{});
-            return error.Internal;
-        };
+    }
+
+    /// The reverse of `start`. With `holds_init`, or if INIT can be had, the process leaves in
+    /// order.
+    fn stop(store: *Store, holds_init: bool) void {
+        // In this order: vacuum may take positions, and the log ends with the last of them.
+        store.engine.stopThread();
+        if (store.durability) |*durability| durability.stop();
+        store.engine.stop();
+        last_closing = .of(&store.file.region, true);
+        store.catalogue.deinit();
+        if (holds_init) return store.participant.detach(true);
+        var detail: Detail = .{};
+        const in_order = if (store.lock.wait(
+            lock_file.byte_init,
+            detach_timeout_ns,
+            &detail,
+        )) true else |_| false;
+        store.participant.detach(in_order);
+        if (in_order) store.lock.unlockInit();
     }
 
     /// Whoever may write takes part in writing the log.
@@ -250,20 +314,7 @@ pub const Store = struct {
 
         registry.forget(store);
         store.checkpointer.stop();
-        // In this order: vacuum may take positions, and the log ends with the last of them.
-        store.engine.stopThread();
-        if (store.durability) |*durability| durability.stop();
-        store.engine.stop();
-        last_closing = .of(&store.file.region, true);
-        store.catalogue.deinit();
-        var detail: Detail = .{};
-        const in_order = if (store.lock.wait(
-            lock_file.byte_init,
-            detach_timeout_ns,
-            &detail,
-        )) true else |_| false;
-        store.participant.detach(in_order);
-        if (in_order) store.lock.unlockInit();
+        store.stop(false);
         store.file.close();
         store.lock.close();
         gpa.destroy(store);

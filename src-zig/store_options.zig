@@ -23,6 +23,16 @@ pub fn sizeOf(number: f64) ?u64 {
     return if (sound) @intFromFloat(number) else null; // NaN is not sound either.
 }
 
+/// Whether a region that nobody uses is taken as it is. One that processes use always is.
+pub const Warm = enum(u32) {
+    /// If nothing speaks against it; see `region_trust.zig`.
+    always = 0,
+    /// Then, and if the last process that used it has closed it with everything on the disk.
+    clean_only = 1,
+    /// What it has is brought to the disk, and another one is built from the files.
+    never = 2,
+};
+
 /// Which store, and where its region shall be.
 pub const Options = struct {
     /// The data directory, or the name of an ephemeral store.
@@ -38,6 +48,10 @@ pub const Options = struct {
     shm_path: []const u8 = "",
     /// What to do about a log that is damaged in its middle.
     salvage: cold_recovery.Salvage = .none,
+    /// A region of another layout that has commits which are not in the log is no reason to refuse:
+    /// what the files have will do.
+    gives_up_region: bool = false,
+    warm: Warm = .always,
     /// Whom to tell how far a recovery is.
     progress: cold_recovery.Progress = .none,
 };
@@ -52,6 +66,10 @@ pub const Paths = struct {
     data_directory: ?os.Path,
 
     pub fn resolve(options: Options, detail: *Detail) Error!Paths {
+        if (options.ephemeral and options.warm != .always) {
+            detail.set("an ephemeral database is nowhere but in its region", .{});
+            return error.NotSupported;
+        }
         return resolvePaths(options) catch |err| switch (err) {
             error.BadPath => {
                 detail.set("the path is too long or has a zero byte in it", .{});

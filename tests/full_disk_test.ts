@@ -160,6 +160,9 @@ test("closing while the disk is full tells what is not on it, and the next opene
   const { pending, log } = db.close();
   assert.equal(log, "no_space");
   assert.ok(pending >= 0);
+  // A region that has more than the log has is not given up.
+  const cold = () => Aerostore.open(directory, { ...options, warm: "never" });
+  if (pending > 0) assert.throws(cold, { code: "disk_full", message: /its region has commits/ });
   rmSync(ballast);
   using again = Aerostore.open(directory, options);
   assert.equal(again.table(Presence).count(), written);

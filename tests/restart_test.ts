@@ -225,6 +225,33 @@ describe("a region file", () => {
   });
 });
 
+describe("a region of another layout that has commits which are not in the log", () => {
+  test("is refused, until somebody gives them up", () => {
+    using store = filledStore(10);
+    const [name = ""] = readdirSync(store.shmPath);
+    const file = join(store.shmPath, name);
+    const bytes = readFileSync(file);
+    bytes[8] = (bytes[8] ?? 0) ^ 0x55;
+    // The last position stands at the beginning of the control part, whose place the header has.
+    const next = Number(bytes.readBigUInt64LE(80));
+    bytes.writeBigUInt64LE(bytes.readBigUInt64LE(next) + 1n, next);
+    writeFileSync(file, bytes);
+    const refused = { code: "layout_version", message: /not in the log.*salvage: "files"/ };
+    assert.throws(() => store.open(), refused);
+    assert.throws(() => store.open({ salvage: "prefix", warm: "never" }), refused);
+    assert.deepEqual(readdirSync(store.shmPath), [name]);
+    const db = store.open({ salvage: "files" });
+    assert.equal(db.table(Presence).count(), 10);
+    assert.match(
+      db.stats().recovery === null ? "" : readdirSync(store.shmPath).join(),
+      /\.retired/,
+    );
+    db.table(Presence).insert({ id: "after" });
+    db.close();
+    assert.equal(store.open().table(Presence).count(), 11);
+  });
+});
+
 describe("a region whose header has a flipped bit", () => {
   /** The bytes that mean something; the others are zero and are not looked at. */
   const headerSize = 168;
@@ -260,6 +287,85 @@ describe("a region whose header has a flipped bit", () => {
     }
     assert.ok(outcomes.rebuilt > 5, JSON.stringify(outcomes));
     console.log(`flipped bits in the header of a region: ${JSON.stringify(outcomes)}`);
+  });
+});
+
+describe("a region that nobody uses, and warm", () => {
+  const timeout = 60_000;
+
+  test("never builds another one from the files, and keeps none aside", () => {
+    using store = filledStore(20);
+    const inode = () =>
+      readdirSync(store.shmPath).map((name) => statSync(join(store.shmPath, name)).ino);
+    const before = inode();
+    const db = store.open({ warm: "never" });
+    assert.equal(db.table(Presence).count(), 20);
+    assert.equal(db.stats().recovery?.rowsReplayed, 20);
+    assert.ok(inode().length === 1 && inode()[0] !== before[0]);
+    assertSound(db);
+    db.table(Presence).insert({ id: "later" });
+    db.close();
+    assert.equal(store.open({ warm: "never" }).table(Presence).count(), 21);
+  });
+
+  test("clean-only takes what was closed", () => {
+    using store = filledStore(20);
+    for (let i = 0; i < 2; i++) {
+      const db = store.open({ warm: "clean-only" });
+      assert.equal(db.stats().recovery, null);
+      db.table(Presence).insert({ id: `later ${i}` });
+      assert.equal(db.close().pending, 0);
+    }
+    assert.equal(store.open().table(Presence).count(), 22);
+  });
+
+  for (const warm of ["never", "clean-only"] as const) {
+    test(`${warm} brings to disk what killed processes left, before another takes its place`, {
+      timeout,
+    }, async () => {
+      using store = new PromisingStore("off");
+      using crew = new Crew(store, 3, seed);
+      for (let round = 0; round < rounds; round++) {
+        crew.start();
+        await crew.progress(50);
+        await crew.kill();
+        using db = store.open({ warm });
+        crew.checkAll(db);
+        assert.ok(db.stats().recovery !== null);
+        assertSound(db);
+        db.close();
+      }
+    });
+
+    test(`${warm} joins those who use it`, { timeout }, async () => {
+      using store = filledStore(20);
+      const { directory } = store;
+      const options = plainOptions(store);
+      using child = new Child("deno", "holder.ts", { directory, options, transactions: 1 });
+      assert.equal(await child.next(), "holding");
+      const db = store.open({ warm });
+      assert.equal(db.stats().recovery, null);
+      assert.equal(db.stats().processes, 2);
+      db.close();
+      await child.kill();
+    });
+
+    test(`${warm} is refused where there is nothing but the region`, () => {
+      using store = filledStore(1);
+      const options = { ...plainOptions(store), ephemeral: "warm", warm };
+      const refused = { code: "not_supported", message: /nowhere but in its region/ };
+      assert.throws(() => Aerostore.open(options), refused);
+    });
+  }
+
+  test("other words are bad_argument", () => {
+    using store = filledStore(1);
+    const wrong: { warm: "never" } = JSON.parse('{"warm":"sometimes"}');
+    const refused = {
+      code: "bad_argument",
+      message: /warm is "always", "clean-only" or "never", not "sometimes"/,
+    };
+    assert.throws(() => store.open(wrong), refused);
   });
 });
 
