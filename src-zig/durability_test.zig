@@ -324,6 +324,29 @@ test "Durability: who alone waits for the disk takes the lead, and who does not,
     try m.expectPrefix(&m.disk, m.next());
 }
 
+test "Durability: who begins to wait in the leader's thread has blocks written ahead" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    const process = &m.processes[0];
+    _ = process.round();
+    // Nobody waits: the next segment is only set aside.
+    const active = &process.keeper.?.writer.active;
+    const first = active.number;
+    var count: u8 = 0;
+    while (active.number == first) : (count +%= 1) {
+        try m.put(1, count);
+        process.syncRound();
+    }
+    try testing.expect(active.filled < active.size);
+    try m.put(1, 1);
+    process.syncRound();
+    try testing.expect(active.filled < active.size);
+    try m.put(1, 2);
+    try testing.expect(try process.waitDurable(m.next(), 0));
+    try testing.expectEqual(active.size, active.filled);
+}
+
 test "Durability: when the log is idle, damage to what was synced last is not taken for its end" {
     for ([_]bool{ false, true }) |marked| {
         var m: Machine = undefined;
