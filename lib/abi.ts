@@ -7,7 +7,7 @@
  */
 
 /** Stands for everything below; a library that returns another number is refused. */
-export const abiHash = 7245796032515332;
+export const abiHash = 3893073105763227;
 
 /** What each number that the library returns (negated) means. Append-only. */
 export const Status = {
@@ -286,6 +286,8 @@ export const TransactionFlag = {
   queue: 8,
   durable: 16,
   visible: 32,
+  read_durable: 64,
+  wait_later: 128,
 } as const;
 
 /** The number of each setting of a region. */

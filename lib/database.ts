@@ -244,14 +244,55 @@ export class Aerostore implements Disposable {
    * Begins a transaction to be committed or aborted by hand.
    *
    * @param options See {@linkcode TransactionOptions}.
-   * @throws {AerostoreError} With `too_many_transactions` if all slots of the region are taken.
+   * @throws {AerostoreError} With `too_many_transactions` if all slots of the region are taken;
+   * with `readDurable`, `durability_unknown` if the log fails before what it sees is on disk.
    */
   begin(options: TransactionOptions = {}): Transaction {
     return this.#begin(options, 0);
   }
 
-  #begin(options: TransactionOptions, attempt: number): Transaction {
-    const transaction = new Transaction(this.#transactionHost, options, attempt);
+  /**
+   * As {@linkcode Aerostore.begin}, but does not block while what it sees goes to disk, with
+   * `readDurable`. Its snapshot is of the moment of the call.
+   *
+   * @param options See {@linkcode TransactionOptions}.
+   * @throws {AerostoreError} Rejects as `begin` throws, and with `closed` if the database is closed
+   * before.
+   *
+   * @example Tell somebody only what no power cut takes back
+   * ```ts
+   * import assert from "node:assert/strict";
+   * import { tmpdir } from "node:os";
+   * import { join } from "node:path";
+   * import { Aerostore, defineTable, t } from "aerostore";
+   *
+   * const Order = defineTable("Order", { id: t.int32().primaryKey(), paid: t.bool() });
+   * const directory = join(tmpdir(), `orders-${crypto.randomUUID()}`);
+   * {
+   *   using db = Aerostore.open(directory, { tables: [Order], size: "8MiB" });
+   *   db.table(Order).insert({ id: 1, paid: true });
+   *   using tx = await db.beginAsync({ readOnly: true, readDurable: true });
+   *   assert.equal(tx.table(Order).get(1)?.paid, true);
+   *   assert.ok(db.stats().log.durable >= db.stats().log.logged);
+   * }
+   * Aerostore.remove(directory);
+   * ```
+   */
+  async beginAsync(options: TransactionOptions = {}): Promise<Transaction> {
+    const transaction = this.#begin(options, 0, false);
+    if (options.readDurable !== true) return transaction;
+    const { waits, position } = this.#connection;
+    try {
+      await waits.wait(position, "begin a transaction");
+    } catch (error) {
+      transaction[Symbol.dispose]();
+      throw error;
+    }
+    return transaction;
+  }
+
+  #begin(options: TransactionOptions, attempt: number, mayBlock = true): Transaction {
+    const transaction = new Transaction(this.#transactionHost, options, attempt, mayBlock);
     this.#transactions.add(transaction);
     return transaction;
   }

@@ -309,7 +309,7 @@ export class Connection {
     return Atomics.load(this.#catalogueVersion, 0);
   }
 
-  /** The commit position of the last write of this connection. */
+  /** The commit position of the last write of this connection, or what a begin has put there. */
   get position(): number {
     return this.#control.view.getFloat64(Control.position, true);
   }

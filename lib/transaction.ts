@@ -46,6 +46,16 @@ export interface TransactionOptions {
    * Default: what `synchronous_commit` is for the whole database.
    */
   readonly synchronousCommit?: "on" | "off";
+  /**
+   * Whether it begins only when all that it sees is on disk, so that no power cut takes back what
+   * it has read. Others' commits are seen before they are on disk, at `"on"` as well as at `"off"`:
+   * it waits for those, and asks the log to hurry. For transactions with `readOnly`; one that
+   * writes has the same with `synchronousCommit` `"on"`, because its record comes behind all that
+   * it has seen. {@linkcode Aerostore.begin} and {@linkcode Aerostore.transaction} block for it,
+   * {@linkcode Aerostore.beginAsync} does not. Refused with `not_supported` for an ephemeral
+   * database, which has nothing on disk. Default: false.
+   */
+  readonly readDurable?: boolean;
 }
 
 /** The options of {@linkcode Aerostore.transaction}. */
@@ -85,14 +95,17 @@ export class Transaction implements Disposable {
    * @param options See {@linkcode TransactionOptions}.
    * @param attempt How often it has lost already. After some losses it queues for the row it lost
    * on, after more it asks others to hold their commits back.
+   * @param mayBlock Whether it may wait for the disk; else whoever begins it does, with
+   * `readDurable`, for the position of the connection.
    */
-  constructor(host: TransactionHost, options: TransactionOptions, attempt = 0) {
+  constructor(host: TransactionHost, options: TransactionOptions, attempt = 0, mayBlock = true) {
     const { connection } = host;
     connection.check();
     const readOnly = options.readOnly ?? false;
     let flags = readOnly ? TransactionFlag.read_only : 0;
     if (options.snapshot === "relaxed") flags |= TransactionFlag.relaxed;
     flags |= promiseFlag(options.synchronousCommit);
+    flags |= readDurableFlag(options, mayBlock);
     if (attempt >= queueAfter) flags |= TransactionFlag.queue;
     if (attempt >= exclusiveAfter) flags |= TransactionFlag.exclusive;
     const result = connection.transactionBegin(flags);
@@ -267,6 +280,20 @@ function promiseFlag(option: unknown): number {
   throw new AerostoreError(
     "bad_argument",
     `Cannot begin a transaction: synchronousCommit is "on" or "off", not ${quote(option)}`,
+  );
+}
+
+/** The flags of a `readDurable` option. */
+function readDurableFlag({ readDurable, readOnly }: TransactionOptions, mayBlock: boolean): number {
+  if (readDurable === undefined || readDurable === false) return 0;
+  if (readDurable === true && readOnly === true) {
+    return TransactionFlag.read_durable | (mayBlock ? 0 : TransactionFlag.wait_later);
+  }
+  throw new AerostoreError(
+    "bad_argument",
+    readDurable === true
+      ? "Cannot begin a transaction: readDurable is for one with readOnly"
+      : `Cannot begin a transaction: readDurable is true or false, not ${quote(readDurable)}`,
   );
 }
 

@@ -247,7 +247,8 @@ pub export fn aero_row_view(connection: u32, transaction: u32, table: u32) f64 {
     return row_calls.view(c, transaction, table) catch |err| @floatFromInt(c.fail(err));
 }
 
-/// Begins a transaction. Returns its number, at least 1. `flags` is a `TransactionFlags`.
+/// Begins a transaction. Returns its number, at least 1. `flags` is a `TransactionFlags`; with
+/// `read_durable` the control block's `position` is that of its snapshot.
 pub export fn aero_transaction_begin(connection: u32, flags: u32) i32 {
     const c = enter(connection) orelse return closed();
     return count(c, transaction_calls.begin(c, @bitCast(flags)));

@@ -32,7 +32,12 @@ pub const TransactionFlags = packed struct(u32) {
     /// `synchronous_commit` says.
     durable: bool = false,
     visible: bool = false,
-    reserved: u26 = 0,
+    /// It begins when all that it sees is on disk. It only reads.
+    read_durable: bool = false,
+    /// It begins at once all the same: whoever began it waits for the control block's `position`
+    /// before it is used.
+    wait_later: bool = false,
+    reserved: u24 = 0,
 };
 
 /// One open transaction, and the places it can go back to.
@@ -106,7 +111,11 @@ pub fn begin(connection: *Connection, flags: TransactionFlags) Error!u32 {
         connection.detail.set("unknown flags", .{});
         return error.BadArgument;
     }
-    if (flags.durable) try durable_calls.refuseUnlogged(connection);
+    if (flags.durable or flags.read_durable) try durable_calls.refuseUnlogged(connection);
+    if (flags.read_durable and !flags.read_only) {
+        connection.detail.set("only a transaction that only reads waits for what it sees", .{});
+        return error.BadArgument;
+    }
     if (transactions.list.items.len >= Transactions.count_max) {
         connection.detail.set("the connection has {d} transactions open", .{
             Transactions.count_max,
@@ -129,6 +138,10 @@ pub fn begin(connection: *Connection, flags: TransactionFlags) Error!u32 {
         try inner.enter();
         defer inner.leave();
         try inner.queue(transactions.last_conflict);
+    }
+    if (flags.read_durable) {
+        connection.control.position = @floatFromInt(inner.snapshot);
+        if (!flags.wait_later) try durable_calls.waitEndless(connection, inner.snapshot);
     }
     open.* = .{ .connection = connection, .inner = inner };
     if (flags.durable) open.promise = .durable;

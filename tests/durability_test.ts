@@ -174,6 +174,95 @@ describe("waiting without blocking", () => {
   }
 });
 
+describe("a transaction with readDurable", () => {
+  const reading = { readOnly: true, readDurable: true } as const;
+
+  test("begins when all that it sees is on disk", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    const table = db.table(Presence);
+    /** Writes, and returns a position at or behind which a snapshot is that sees it. */
+    const write = (visits: number): number => {
+      table.upsert({ id: "A", visits });
+      return db.stats().position;
+    };
+    const isDurable = (position: number): boolean => db.stats().log.durable >= position;
+    for (let i = 0; i < 20; i++) {
+      const before = write(i);
+      using first = db.begin(reading);
+      assert.ok(isDurable(before));
+      assert.equal(first.table(Presence).get("A")?.visits, i);
+      const between = write(i + 1);
+      const pending = db.beginAsync(reading);
+      // It sees the moment of the call, whenever it comes.
+      const after = write(-1);
+      using second = await pending;
+      assert.ok(isDurable(between));
+      assert.equal(second.table(Presence).get("A")?.visits, i + 1);
+      const visits = db.transaction((tx) => tx.table(Presence).get("A")?.visits, reading);
+      assert.equal(visits, -1);
+      assert.ok(isDurable(after));
+      using relaxed = db.begin({ ...reading, snapshot: "relaxed" });
+      assert.equal(relaxed.table(Presence).has("A"), true);
+    }
+    using nothing = await db.beginAsync();
+    nothing.table(Presence).delete("A");
+    nothing.commit();
+  });
+
+  test("waits in a process that only reads", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    db.table(Presence).insert({ id: "A" });
+    const { directory, options } = store;
+    using child = new Child("deno", "durable_reader.ts", { directory, options });
+    assert.equal(await child.next(), "ready");
+    for (let i = 0; i < 10; i++) {
+      db.table(Presence).update("A", { visits: i });
+      child.send("read");
+      assert.deepEqual(await child.next(), [i, true, i, true]);
+    }
+    child.send("end");
+    await child.finish();
+  });
+
+  test("lets the event loop turn, and ends when the database is closed", async () => {
+    using store = new Store();
+    const db = store.open({ tables: [Presence] });
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    for (let i = 0; turns < 5; i++) {
+      db.table(Presence).upsert({ id: "A", visits: i });
+      using transaction = await db.beginAsync(reading);
+      transaction.commit();
+    }
+    clearInterval(timer);
+    db.table(Presence).insert({ id: "B" });
+    const pending = db.beginAsync(reading);
+    db.close();
+    // Closing has brought it to disk, and has ended the transaction.
+    const transaction = await pending;
+    assert.equal(transaction.ended, true);
+    await assert.rejects(() => db.beginAsync(reading), { code: "closed" });
+  });
+
+  test("is refused without readOnly, without a disk, and for other values", async () => {
+    using store = new Store();
+    using ephemeral = openEphemeral(store, "durable");
+    const unsupported = { code: "not_supported", message: /nothing on disk/ };
+    assert.throws(() => ephemeral.begin(reading), unsupported);
+    await assert.rejects(() => ephemeral.beginAsync(reading), unsupported);
+    const db = store.open({ tables: [Presence] });
+    const writing = { code: "bad_argument", message: /readDurable is for one with readOnly/ };
+    assert.throws(() => db.begin({ readDurable: true }), writing);
+    await assert.rejects(() => db.beginAsync({ readDurable: true }), writing);
+    const wrong: { readDurable: true } = JSON.parse('{"readDurable":"on"}');
+    const refused = { code: "bad_argument", message: /true or false, not "on"/ };
+    assert.throws(() => db.begin({ readOnly: true, ...wrong }), refused);
+    db.begin({ readDurable: false }).abort();
+  });
+});
+
 describe("checkpoints and stats()", () => {
   test("a checkpoint tells how far it is, and stats() has counted it", async () => {
     using store = new Store();

@@ -302,6 +302,13 @@ describe("a log whose directory is gone", () => {
     const note = "n".repeat(500);
     table.upsertMany(Array.from({ length: 10_000 }, (_, i) => ({ id: `row ${i}`, note })));
     expectCode("durability_unknown", () => db.flushSync(), /disk/);
+    const reading = { readOnly: true, readDurable: true } as const;
+    expectCode("durability_unknown", () => db.begin(reading), /disk/);
+    await assert.rejects(() => db.beginAsync(reading), { code: "durability_unknown" });
+    const count = (transaction: Transaction): number =>
+      transaction.table(Everything).search("").length;
+    expectCode("durability_unknown", () => db.transaction(count, reading), /disk/);
+    assert.equal(db.transaction(count, { readOnly: true }), 10_001);
     assert.equal(db.stats().log.state, "failed");
     // Reading goes on.
     assert.equal(table.has("first"), true);
