@@ -9,6 +9,9 @@ import { AerostoreError } from "../errors.ts";
 /** Text up to this length is written by a loop, which beats the call of an encoder. */
 const loopLengthMax = 40;
 
+/** Words up to this number are copied by a loop. */
+const loopWordsMax = 64;
+
 const encoder = new TextEncoder();
 
 /** A place in a buffer, moving forward. Everything that is skipped is set to zero. */
@@ -70,8 +73,10 @@ export class Cursor {
   skip(count: number): number {
     const start = this.at;
     this.#reserve(count);
+    const bytes = this.#bytes;
     const end = start + count;
-    for (; this.at < end; this.at += 1) this.#bytes[this.at] = 0;
+    for (let i = start; i < end; i += 1) bytes[i] = 0;
+    this.at = end;
     return start;
   }
 
@@ -96,12 +101,13 @@ export class Cursor {
     this.at += source.length;
   }
 
-  /** Copies words to the start, and stands behind them. Few words take less than by `copy`. */
+  /** Copies words to the start, and stands behind them. Few of them take less than by a call. */
   restart(source: Int32Array): void {
     const words = this.#words;
     const count = source.length;
     if (count > words.length) throw tooLong(this.#bytes.length);
-    for (let i = 0; i < count; i += 1) words[i] = source[i] ?? 0;
+    if (count > loopWordsMax) words.set(source);
+    else for (let i = 0; i < count; i += 1) words[i] = source[i] ?? 0;
     this.at = count * 4;
   }
 
@@ -115,11 +121,13 @@ export class Cursor {
 
   #writeAscii(text: string): boolean {
     this.#reserve(text.length);
+    const bytes = this.#bytes;
+    const start = this.at;
     let all = 0;
     for (let i = 0; i < text.length; i += 1) {
       const unit = text.charCodeAt(i);
       all |= unit;
-      this.#bytes[this.at + i] = unit;
+      bytes[start + i] = unit;
     }
     if (all > 0x7f) return false;
     this.at += text.length;

@@ -137,6 +137,12 @@ const ScanFlag = {
   ordered: 32,
 } as const;
 
+/** The run from which on it pays to find the places of numbers. */
+const fixedRunsMin = 4;
+
+/** Nearly all plans go into the buffer of one connection. */
+let lastCursor: Cursor | undefined;
+
 /** Longer plans are copied by the general way, which is faster for them. */
 const templateFixedMax = 1024;
 
@@ -176,7 +182,7 @@ export class PlanEncoder {
   readonly #plan: Plan;
   readonly #bindings: Bindings;
   /** The bytes that all runs share. */
-  readonly #template: Uint8Array;
+  readonly #template: Int32Array;
   /** Numbers of the clauses whose values differ from run to run. */
   readonly #open: readonly number[];
   readonly #openDriver: boolean;
@@ -187,11 +193,13 @@ export class PlanEncoder {
   readonly #boundValues: readonly (readonly Value[])[];
   /** Whether two clauses on one column can contradict each other in one run and not in the next. */
   readonly #mayContradict: boolean;
-  #cursor: Cursor;
+  #cursor: Cursor | undefined;
   /** Where numbers of clauses stand in the keys or bounds, while that is asked. */
   #places: NumberPlace[] | undefined;
-  /** The plan, if runs differ only in numbers. */
-  readonly #fixed: FixedPlan | undefined;
+  /** The plan, if runs differ only in numbers; undefined as long as nobody has asked. */
+  #fixed: FixedPlan | null | undefined;
+  /** Runs so far, up to those that are worth to ask. */
+  #runs = 0;
 
   /**
    * Encodes what all runs share.
@@ -216,19 +224,19 @@ export class PlanEncoder {
       const operands = values[number];
       return operands === undefined ? [] : [operands];
     });
-    this.#template = this.#makeTemplate();
-    this.#cursor = new Cursor(this.#template);
-    this.#fixed = this.#makeFixed();
+    this.#template = new Int32Array(this.#makeTemplate().buffer);
   }
 
   /** Finds where the numbers of a run stand, if nothing else differs from run to run. */
-  #makeFixed(): FixedPlan | undefined {
+  #makeFixed(): FixedPlan | null {
     const { query, bounds } = this.#plan;
-    if (this.#mayContradict || this.#plan.route === "PrimaryKeyLookup") return undefined;
-    if (bounds.length > 1 || this.#template.length > templateFixedMax) return undefined;
+    // Where nothing differs at all, the general way is as short.
+    if (this.#open.length === 0) return null;
+    if (this.#mayContradict || this.#plan.route === "PrimaryKeyLookup") return null;
+    if (bounds.length > 1 || this.#template.byteLength > templateFixedMax) return null;
     const args = FixedPlan.sampleOf(query, this.#open);
-    if (args === undefined) return undefined;
-    const bytes = new Uint8Array(this.#template.length + templateFixedMax);
+    if (args === undefined) return null;
+    const bytes = new Uint8Array(this.#template.byteLength + templateFixedMax);
     this.#places = this.#open.flatMap((clause) => operandPlaces(query.clauses[clause], clause));
     const size = this.#encode(bytes, args, 0, Infinity);
     const fixed = new FixedPlan(query, new Int32Array(bytes.buffer, 0, size / 4), this.#places);
@@ -253,8 +261,11 @@ export class PlanEncoder {
     flags = 0,
     limitMax = Infinity,
   ): number {
-    if (!this.#cursor.isOn(target)) this.#cursor = new Cursor(target);
-    const cursor = this.#cursor;
+    if (this.#fixed === undefined) {
+      this.#runs += 1;
+      if (this.#runs >= fixedRunsMin) this.#fixed = this.#makeFixed();
+    }
+    const cursor = this.#cursorOn(target);
     if (this.#fixed?.write(cursor, args) !== true) {
       return this.#encode(target, args, flags, limitMax);
     }
@@ -265,16 +276,21 @@ export class PlanEncoder {
 
   #encode(target: Uint8Array, args: readonly unknown[], flags: number, limitMax: number): number {
     this.#bindings.bind(args);
-    if (!this.#cursor.isOn(target)) this.#cursor = new Cursor(target);
-    const cursor = this.#cursor;
-    cursor.at = 0;
-    cursor.copy(this.#template);
+    const cursor = this.#cursorOn(target);
+    cursor.restart(this.#template);
     for (const number of this.#open) this.#writeOperands(cursor, number);
     if (this.#openDriver) this.#writeDriver(cursor);
     cursor.align(8);
     cursor.patchU32(0, cursor.at);
     this.#patchRun(cursor, flags, limitMax);
     return cursor.at;
+  }
+
+  #cursorOn(target: Uint8Array): Cursor {
+    const known = this.#cursor;
+    if (known?.isOn(target) === true) return known;
+    if (lastCursor?.isOn(target) !== true) lastCursor = new Cursor(target);
+    return this.#cursor = lastCursor;
   }
 
   #patchRun(cursor: Cursor, flags: number, limitMax: number): void {
