@@ -6,9 +6,9 @@
 //!
 //! A checkpoint is due when the interval of the settings is over, or the log has grown by
 //! `log_growth_max` since, and something was logged behind the last one; and when the disk is full,
-//! because a checkpoint lets old segments go (`truncation.zig`). One that failed or gave too little
-//! room is tried again after `retry_ns`. It writes no faster than `rate_max`, so that it does not
-//! take the disk from the log.
+//! because a checkpoint lets old segments go (`truncation.zig`). One that failed is tried again
+//! after `retry_ns`, and while the disk is full after `full_retry_ns`. It writes no faster than
+//! `rate_max`, so that it does not take the disk from the log.
 
 const std = @import("std");
 const sync = @import("sync");
@@ -25,6 +25,8 @@ const Store = @import("store.zig").Store;
 
 const look_ns = 500 * std.time.ns_per_ms;
 const retry_ns = 30 * std.time.ns_per_s;
+/// While commits are refused.
+const full_retry_ns = 5 * std.time.ns_per_s;
 const log_growth_max = 256 << 20;
 /// Bytes per second.
 const rate_max = 256 << 20;
@@ -73,7 +75,9 @@ pub const Checkpointer = struct {
     fn look(self: *Checkpointer, now_ns: u64) void {
         if (!self.isDue(now_ns)) return;
         const failed = if (self.write(self.store, rate_max)) false else |_| true;
-        if (failed or isFull(&self.store.file.region)) self.pause_until_ns = now_ns + retry_ns;
+        if (isFull(&self.store.file.region)) {
+            self.pause_until_ns = now_ns + full_retry_ns;
+        } else if (failed) self.pause_until_ns = now_ns + retry_ns;
     }
 
     fn isDue(self: *Checkpointer, now_ns: u64) bool {
@@ -191,4 +195,10 @@ test "Checkpointer: writes at 256 MiB a second at most, and waits after one that
     try testing.expectEqual(2, Told.count);
     checkpointer.look(2 + retry_ns);
     try testing.expectEqual(3, Told.count);
+    bench.region.control.shared.log_state.raw = @intFromEnum(region_module.LogState.no_space);
+    checkpointer.look(2 + 2 * retry_ns);
+    checkpointer.look(2 + 2 * retry_ns + full_retry_ns - 1);
+    try testing.expectEqual(4, Told.count);
+    checkpointer.look(2 + 2 * retry_ns + full_retry_ns);
+    try testing.expectEqual(5, Told.count);
 }

@@ -38,8 +38,9 @@ pub const SpareOrder = struct {
     size: u64,
     /// What will do where there is no room for `size`; 0 if nothing smaller will.
     size_min: u64 = 0,
-    /// What is made if not even that fits, because frames wait that need no more: it takes what is
-    /// left of the disk, so it is for when nothing comes after them. 0 if nothing waits.
+    /// If not even that fits, smaller ones down to this will do, because frames wait that need no
+    /// more: it takes what is left of the disk, so it is for when nothing comes after them. 0 if
+    /// nothing waits.
     last_resort: u64 = 0,
     /// Write the zeros.
     filled: bool = true,
@@ -51,12 +52,9 @@ pub const SpareOrder = struct {
         while (true) return order.makeOnce(size, files) catch |err| {
             if (err != error.NoSpace) return err;
             const half = std.mem.alignBackward(u64, size / 2, segment.block_size);
-            size = if (order.size_min > 0 and half >= order.size_min)
-                half
-            else if (size > order.last_resort and order.last_resort > 0)
-                order.last_resort
-            else
-                return err;
+            const least = if (order.last_resort > 0) order.last_resort else order.size_min;
+            if (least == 0 or size <= least) return err;
+            size = @max(half, least);
             continue;
         };
     }
@@ -135,6 +133,7 @@ test "SpareOrder.make: where there is no room, makes a smaller one if that will 
     try testing.expectError(error.NoSpace, order.make(files));
     order.size_min = 8 * segment.size_min;
     try testing.expectError(error.NoSpace, order.make(files));
+    try testing.expectEqual(0, disk.used());
     order.size_min = 2 * segment.size_min;
     const spare = try order.make(files);
     defer files.close(spare.file);
@@ -145,5 +144,5 @@ test "SpareOrder.make: where there is no room, makes a smaller one if that will 
     order.last_resort = segment.block_size;
     const smallest = try order.make(files);
     defer files.close(smallest.file);
-    try testing.expectEqual(segment.block_size, smallest.size);
+    try testing.expectEqual(segment.size_min, smallest.size);
 }

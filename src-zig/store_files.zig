@@ -296,16 +296,21 @@ fn flushLog(context: *anyopaque, position: Position) Error!Position {
     return logged;
 }
 
-/// `error.DiskFull` if the disk is full for so long that somebody else has to make room.
+/// `error.DiskFull` if the disk is full and the log has not moved for so long that somebody else
+/// has to make room.
 fn waitDurable(region: *const Region, position: Position) Error!void {
     const log = &region.control.log;
     var working_ns = sync.nowNs();
+    var drained_before: u64 = 0;
     while (true) {
         const durable = region.control.durable.word.load(.acquire);
         if (ring.Watermark.position(durable) >= position) return;
         const state = region.control.shared.log_state.load(.acquire);
         if (state == @intFromEnum(LogState.failed)) return error.DurabilityUnknown;
-        if (state != @intFromEnum(LogState.no_space)) working_ns = sync.nowNs();
+        const drained = region.control.drained.word.load(.acquire);
+        const moves = drained != drained_before or state != @intFromEnum(LogState.no_space);
+        if (moves) working_ns = sync.nowNs();
+        drained_before = drained;
         if (sync.nowNs() - working_ns > full_patience_ns) return error.DiskFull;
         log_gather.ask(region, position, false);
         const seen = log.durable_wake.load(.seq_cst);
