@@ -46,6 +46,7 @@ pub const waiting = @import("waiting.zig");
 pub const gate = @import("gate.zig");
 pub const ticket = @import("ticket.zig");
 pub const vacuum = @import("vacuum.zig");
+pub const vacuum_ahead = @import("vacuum_ahead.zig");
 pub const transaction = @import("transaction.zig");
 pub const statement = @import("statement.zig");
 pub const open_transaction = @import("open_transaction.zig");
@@ -99,6 +100,7 @@ test {
     _ = session;
     _ = waiting;
     _ = vacuum;
+    _ = vacuum_ahead;
     _ = transaction;
     _ = statement;
     _ = recovery;

@@ -79,7 +79,7 @@ const Bench = struct {
             var ahead: engine.index_guide.Ahead = .{ .block = trail.block };
             for (0..span) |n| {
                 if (at == 0) break;
-                if (n % 32 == 0) ahead.prefetch(index.guide(), at, 48);
+                if (n % 8 == 0) ahead.prefetch(index.guide(), at, 40);
                 seen +%= ordered_index.nodeAt(bench.region, at).prefix;
                 at = index.following(at);
             }

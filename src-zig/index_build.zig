@@ -120,7 +120,7 @@ fn enterSome(
         const entry = try index_writer.newNode(session, @intCast(table.id), index, image);
         ordered_index.nodeAt(region, entry.block).row = row;
         entry.row = row;
-        _ = entries.ensure(session, entry);
+        _ = entries.ensure(session, entry, &.none);
         entry.kind = .nop;
         entry.ts.store(1, .release);
     }

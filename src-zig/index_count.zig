@@ -102,7 +102,7 @@ pub const Counter = struct {
         }
         var trail: index_guide.Trail = .{};
         const at = counter.index.seekTrail(&low, &trail);
-        counter.ahead.block = trail.block;
+        counter.ahead = .{ .block = trail.block, .at = trail.at };
         var next = trail.block;
         while (next != 0) {
             const block = blockAt(counter.region, next);
@@ -143,7 +143,7 @@ pub const Counter = struct {
         else
             Probe.at(&counter.scan.keys, &counter.scan.access.high).isEnd();
         if (!inside) {
-            counter.ahead.block = counter.block;
+            counter.ahead = .{ .block = counter.block };
             counter.walkFrom(counter.firstBehind(block), 0);
             return 0;
         }
@@ -156,7 +156,7 @@ pub const Counter = struct {
         if (Publisher.begin(root, block, link, counter.slot)) |publisher| {
             return counter.countBlock(block, link, publisher);
         }
-        counter.ahead.block = counter.block;
+        counter.ahead = .{ .block = counter.block };
         counter.walkFrom(counter.firstBehind(block), link.node);
         return 0;
     }

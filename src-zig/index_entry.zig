@@ -48,6 +48,7 @@ const Place = ordered_index.Place;
 const State = ordered_index.State;
 const Head = version_module.Head;
 const Session = @import("session.zig").Session;
+const Near = @import("index_guide.zig").Near;
 const Version = version_module.Version;
 const Position = version_module.Position;
 const RelPtr = version_module.RelPtr;
@@ -77,9 +78,9 @@ pub const Entries = struct {
 
     /// Makes sure that there is an entry like the node of `entry`, a log entry of kind `index` that
     /// stands for it since before the version was in the chain. If another node serves, that one is
-    /// freed, and the log entry does not name it any more.
+    /// freed, and the log entry does not name it any more. `near` is where its search may begin.
     /// The session is the slot's own. Returns the block of the guide that the search came by, or 0.
-    pub fn ensure(entries: Entries, session: *Session, entry: *Entry) RelPtr {
+    pub fn ensure(entries: Entries, session: *Session, entry: *Entry, near: *const Near) RelPtr {
         const region = entries.region;
         const index = entries.ordered();
         const granule = entry.block;
@@ -89,7 +90,7 @@ pub const Entries = struct {
         // The Dekker partner of the remover's: the head swap comes before the load of the state.
         sync.fence();
         while (true) {
-            const found = index.find(entries.slot, &probe, &place);
+            const found = index.findNear(entries.slot, &probe, near, &place);
             if (found != 0) {
                 const node = ordered_index.nodeAt(region, found);
                 const word = node.state.load(.acquire);
@@ -122,20 +123,32 @@ pub const Entries = struct {
     }
 
     /// The entry of a key and row, or 0.
-    fn findKey(entries: Entries, key: []const u8, row: RelPtr, place: *Place) RelPtr {
+    fn findKey(
+        entries: Entries,
+        key: []const u8,
+        row: RelPtr,
+        near: *const Near,
+        place: *Place,
+    ) RelPtr {
         const prefix = entries.keys().prefixOf(key);
-        return entries.ordered().find(entries.slot, &.entry(key, row, prefix), place);
+        return entries.ordered().findNear(entries.slot, &.entry(key, row, prefix), near, place);
     }
 
     /// The entry of the key that a version has, and where it stands, or 0. `at` may be 0, or a
-    /// version that was never filled.
-    pub fn findOf(entries: Entries, at: RelPtr, row: RelPtr, place: *Place) RelPtr {
+    /// version that was never filled. The search may begin at `near`.
+    pub fn findOf(
+        entries: Entries,
+        at: RelPtr,
+        row: RelPtr,
+        near: *const Near,
+        place: *Place,
+    ) RelPtr {
         if (at == 0) return 0;
         const version = versionAt(entries.region, at);
         if (version.isTombstone() or !entries.keys().allows(version.payloadSize())) return 0;
         const key = entries.room;
         key.encode(entries.keys(), rowOf(entries.region, at));
-        return entries.findKey(key.slice(), row, place);
+        return entries.findKey(key.slice(), row, near, place);
     }
 
     /// Undoes an `index` entry of a transaction that is rolled back, whose version `at` has left
@@ -148,8 +161,8 @@ pub const Entries = struct {
         var place: Place = undefined;
         const found = if (own != 0) blk: {
             const node = ordered_index.nodeAt(region, own);
-            break :blk entries.findKey(node.key(), node.row, &place);
-        } else entries.findOf(at, entry.row, &place);
+            break :blk entries.findKey(node.key(), node.row, &.none, &place);
+        } else entries.findOf(at, entry.row, &.none, &place);
         if (own != 0 and own != found) {
             // Never linked, and then ours to free, or dead and somebody else's to free.
             const state = State.from(ordered_index.nodeAt(region, own).state.load(.acquire));
@@ -294,13 +307,16 @@ pub const Entries = struct {
         if (header.isTombstone() or header.table != entries.ordered().root.table) return false;
         const size = header.payloadSize();
         if (!entries.keys().allows(size)) return false;
-        const key = entries.room;
-        key.encode(entries.keys(), .{
+        const row: RowRef = .{
             .payload = @alignCast(versionAt(entries.region, at).payload()),
             .null_mask = header.null_mask,
             .version = at,
             .size = @intCast(size),
-        });
+        };
+        const key = entries.room;
+        // Most have not, and that is seen without making a key.
+        if (!entries.keys().isKeyOf(row, node.prefix, node.columns(), key)) return false;
+        key.encode(entries.keys(), row);
         return std.mem.eql(u8, key.slice(), node.key());
     }
 };

@@ -56,6 +56,15 @@ pub const Trail = struct {
     retreats: bool = false,
 };
 
+/// A block of level 1 that somebody has seen near a key, and how many of its references were before
+/// that then. It may have gone, and is believed as little as the reference of a block is.
+pub const Near = struct {
+    block: Reference,
+    at: u32,
+
+    pub const none: Near = .{ .block = .none, .at = 0 };
+};
+
 pub const Guide = struct {
     region: *const Region,
     root: *Root,
@@ -65,6 +74,32 @@ pub const Guide = struct {
     /// of the index. The caller is pinned.
     pub fn entryBefore(guide: Guide, probe: *const Probe, trail: *Trail) RelPtr {
         return guide.search(probe, 0, trail);
+    }
+
+    /// The same, beginning there if that can be, else at the top.
+    pub fn entryNear(guide: Guide, near: *const Near, probe: *const Probe, trail: *Trail) RelPtr {
+        if (guide.isNear(near, probe)) {
+            const first = guide.goRight(near.block.granule, probe);
+            const block = blockAt(guide.region, first);
+            const count = block.used();
+            const least = if (block.isLeast(near.at, count, probe.mask, probe.prefix))
+                near.at
+            else
+                block.countLess(count, probe.mask, probe.prefix);
+            const at = guide.positionFrom(least, block, count, probe);
+            const found = guide.withinFrom(first, at, 1, probe, 0, trail);
+            if (found != 0) return found;
+            trail.* = .{};
+        }
+        return guide.entryBefore(probe, trail);
+    }
+
+    /// Whether it is a block of level 1 of this index that is in its list now and before the probe.
+    pub fn isNear(guide: Guide, near: *const Near, probe: *const Probe) bool {
+        if (near.block.granule == 0 or !near.block.isLinked(guide.region)) return false;
+        const block = blockAt(guide.region, near.block.granule);
+        if (block.level != 1 or block.root != guide.root_granule) return false;
+        return block.order(probe) == .lt;
     }
 
     /// The block of a level that the probe belongs to, or 0 if the level has none.
@@ -95,10 +130,30 @@ pub const Guide = struct {
         goal: usize,
         trail: *Trail,
     ) RelPtr {
-        const region = guide.region;
         if (level == goal) return granule;
+        const block = blockAt(guide.region, granule);
+        const count = block.used();
+        const least = if (level == 1)
+            block.countLessFar(count, probe.mask, probe.prefix)
+        else
+            block.countLess(count, probe.mask, probe.prefix);
+        const at = guide.positionFrom(least, block, count, probe);
+        return guide.withinFrom(granule, at, level, probe, goal, trail);
+    }
+
+    /// The same, if so many of the block's references are before the probe.
+    fn withinFrom(
+        guide: Guide,
+        granule: RelPtr,
+        position_in_block: u32,
+        level: usize,
+        probe: *const Probe,
+        goal: usize,
+        trail: *Trail,
+    ) RelPtr {
+        const region = guide.region;
         const block = blockAt(region, granule);
-        var at = guide.position(block, block.used(), probe);
+        var at = position_in_block;
         if (level == 1 and trail.block == 0) {
             trail.block = granule;
             trail.at = at;
@@ -127,6 +182,15 @@ pub const Guide = struct {
         return 0;
     }
 
+    /// Asks for the entries that some references of a block of level 1 lead to.
+    fn prefetchEntries(guide: Guide, block: *const Block, first: u32, end: u32) void {
+        if (sync.sim or first >= end) return;
+        for (block.references[first..end]) |*word| {
+            const reference: Reference = .from(word.load(.monotonic));
+            @prefetch(ordered_index.nodeAt(guide.region, reference.granule), .{});
+        }
+    }
+
     /// Whoever looks for a place reads the entry behind it as well.
     inline fn prefetchEntry(guide: Guide, block: *const Block, at: u32) void {
         if (sync.sim or at >= block.used()) return;
@@ -149,13 +213,30 @@ pub const Guide = struct {
 
     /// How many of the first `count` references are before the probe, if none is stale.
     pub fn position(guide: Guide, block: *const Block, count: u32, probe: *const Probe) u32 {
-        var first = block.countLess(count, probe.mask, probe.prefix);
+        const first = block.countLess(count, probe.mask, probe.prefix);
+        return guide.positionFrom(first, block, count, probe);
+    }
+
+    /// The same, from the first reference that has the probe's prefix.
+    pub fn positionFrom(
+        guide: Guide,
+        least: u32,
+        block: *const Block,
+        count: u32,
+        probe: *const Probe,
+    ) u32 {
+        var first = least;
         if (first == count) return first;
         if (block.prefixes[first].load(.monotonic) & probe.mask != probe.prefix) return first;
         if (probe.decided and probe.side == .before) return first;
         const all = std.math.maxInt(u64);
         const same_last = probe.prefix | ~probe.mask;
-        var end = if (same_last == all) count else block.countLess(count, all, same_last + 1);
+        // Mostly it is one.
+        const is_one = first + 1 == count or
+            block.prefixes[first + 1].load(.monotonic) > same_last;
+        var end = if (is_one)
+            first + 1
+        else if (same_last == all) count else block.countLess(count, all, same_last + 1);
         if (probe.decided) return end;
         while (first < end) {
             const middle = first + (end - first) / 2;
@@ -195,6 +276,7 @@ pub const Guide = struct {
             // The rest stands at the end of the block at the left.
             const least: Probe = .entry(block.low(), 0, block.low_prefix);
             missing -= back;
+            guide.prefetchEntries(block, 0, back);
             trail = .{};
             if (guide.entryBefore(&least, &trail) == 0) return 0;
             block = blockAt(guide.region, trail.block);
@@ -202,6 +284,9 @@ pub const Guide = struct {
             before_low = block.countLess(back, low.mask, low.prefix);
         }
         var at = @max(back -| missing, before_low -| 1);
+        // The way goes up from there. Whoever has come down to here goes on before that.
+        const further: u32 = if (probe.row == 0) 0 else span;
+        guide.prefetchEntries(block, @max(at -| further, before_low -| 1), back);
         while (at < back) : (at += 1) {
             const reference = block.reference(at);
             if (guide.isBefore(1, reference, probe)) return reference.granule;
@@ -235,43 +320,81 @@ pub const Guide = struct {
 
 /// Where a scan upwards is, as the guide knows it. Only asks for memory ahead of time.
 pub const Ahead = struct {
-    /// A block of level 1, or 0.
+    /// A block of level 1, or 0, and which of its references the scan has come by.
     block: RelPtr = 0,
+    at: u32 = 0,
+    /// Up to here entries were asked for: that block or one at its right, how many of its
+    /// references, and how many those are from where the scan is.
+    asked_block: RelPtr = 0,
+    asked: u32 = 0,
+    distance: u32 = 0,
 
-    /// Asks for the next entries behind `granule`, about `count`. The caller is pinned since before
-    /// it had that entry.
+    /// References whose entries are asked for once more: a processor that has much under way drops
+    /// some. A walk takes 0.8 of the time that it takes without.
+    const asked_again = 24;
+    /// References at which an entry is looked for before its prefix is.
+    const near_count = 16;
+
+    /// Makes sure that the next entries behind `granule`, about `count`, were asked for. The caller
+    /// is pinned since before it had that entry.
     pub fn prefetch(ahead: *Ahead, guide: Guide, granule: RelPtr, count: u32) void {
         if (sync.sim) return;
         const region = guide.region;
-        var at = ahead.find(guide, granule) orelse return;
-        var block = blockAt(region, ahead.block);
-        for (0..count) |_| {
-            at += 1;
-            if (at >= block.used()) {
-                const next = Link.from(block.link.load(.acquire)).node;
-                if (next == 0) return;
-                block = blockAt(region, next);
-                at = 0;
-            }
-            const reference = block.reference(at);
-            @prefetch(ordered_index.nodeAt(region, reference.granule), .{});
+        if (!ahead.find(guide, granule)) return;
+        if (ahead.distance == 0) {
+            ahead.asked_block = ahead.block;
+            ahead.asked = ahead.at + 1;
         }
-        const next = Link.from(block.link.load(.acquire)).node;
-        if (next != 0 and at * 2 > block.used()) blockAt(region, next).prefetch();
+        while (ahead.distance < count) {
+            const block = blockAt(region, ahead.asked_block);
+            const used = block.used();
+            const begin = ahead.asked;
+            const end = @min(used, begin + count - ahead.distance);
+            const next = Link.from(block.link.load(.acquire)).node;
+            if (begin < end) {
+                guide.prefetchEntries(block, begin -| asked_again, end);
+                ahead.distance += end - begin;
+                ahead.asked = end;
+                const passes_half = begin * 2 <= used and end * 2 > used;
+                if (passes_half and next != 0) blockAt(region, next).prefetch();
+            }
+            if (ahead.distance >= count or next == 0) return;
+            ahead.asked_block = next;
+            ahead.asked = 0;
+        }
     }
 
-    fn find(ahead: *Ahead, guide: Guide, granule: RelPtr) ?u32 {
-        for (0..2) |_| {
-            if (ahead.block == 0) return null;
-            const block = blockAt(guide.region, ahead.block);
-            if (block.indexOf(granule)) |at| return at;
-            ahead.block = Link.from(block.link.load(.acquire)).node;
-        }
-        // An entry that the guide does not know.
-        var trail: Trail = .{};
+    /// Finds where the scan is. False if the guide does not know.
+    fn find(ahead: *Ahead, guide: Guide, granule: RelPtr) bool {
         const node = ordered_index.nodeAt(guide.region, granule);
+        for (0..3) |_| {
+            if (ahead.block == 0) return false;
+            const block = blockAt(guide.region, ahead.block);
+            const count = block.used();
+            if (block.indexAmong(ahead.at, @min(count, ahead.at + near_count), granule)) |at| {
+                ahead.goTo(at);
+                return true;
+            }
+            if (node.prefix < block.high_prefix.load(.acquire)) {
+                // An entry that the guide does not know, or further on.
+                ahead.goTo(block.countLess(count, std.math.maxInt(u64), node.prefix) -| 1);
+                return true;
+            }
+            ahead.goTo(count);
+            ahead.block = Link.from(block.link.load(.acquire)).node;
+            ahead.at = 0;
+        }
+        ahead.distance = 0;
+        var trail: Trail = .{};
         _ = guide.entryBefore(&.of(node), &trail);
         ahead.block = trail.block;
-        return if (trail.block == 0) null else trail.at;
+        ahead.at = trail.at -| 1;
+        return trail.block != 0;
+    }
+
+    /// Goes on to a reference of the block.
+    fn goTo(ahead: *Ahead, at: u32) void {
+        ahead.distance -|= at -| ahead.at;
+        ahead.at = at;
     }
 };

@@ -29,6 +29,9 @@ const assert = std.debug.assert;
 
 /// References of one block.
 pub const block_count = if (sync.sim) 2 else 56;
+/// Prefixes that are looked at together.
+const stride_size = if (sync.sim) 1 else 8;
+const stride_count = block_count / stride_size;
 /// The list of entries, and the levels of blocks above it.
 pub const level_count = if (sync.sim) 4 else 8;
 
@@ -46,6 +49,8 @@ pub const Anchor = extern struct {
 pub const Reference = packed struct(u64) {
     granule: u32,
     generation: u32,
+
+    pub const none: Reference = .{ .granule = 0, .generation = 0 };
 
     pub inline fn bits(reference: Reference) u64 {
         return @bitCast(reference);
@@ -89,6 +94,7 @@ pub const Block = extern struct {
     references: [block_count]Shm(u64),
 
     comptime {
+        assert(stride_count * stride_size == block_count);
         assert(@offsetOf(Block, "prefixes") == 56);
     }
 
@@ -112,7 +118,32 @@ pub const Block = extern struct {
     }
 
     /// The first references of `count` whose prefix is less than `than`, in the bits of `mask`.
-    pub inline fn countLess(block: *const Block, count: u32, mask: u64, than: u64) u32 {
+    ///
+    /// One prefix of each eight says which eight to look at; no look waits for the one before, nor
+    /// branches on what it sees. For a block that stands in the cache, where half of the branches
+    /// of a search by halves would be guessed wrong.
+    pub fn countLess(block: *const Block, count: u32, mask: u64, than: u64) u32 {
+        assert(count <= block_count);
+        const strides = count / stride_size;
+        var first: u32 = 0;
+        inline for (1..stride_count) |stride| {
+            const prefix = block.prefixes[stride * stride_size - 1].load(.monotonic);
+            // What stands behind `count` is nothing.
+            first += @intFromBool(prefix & mask < than) & @intFromBool(stride <= strides);
+        }
+        first *= stride_size;
+        var less: u64 = 0;
+        inline for (0..stride_size) |at| {
+            const prefix = block.prefixes[first + at].load(.monotonic);
+            less |= @as(u64, @intFromBool(prefix & mask < than)) << at;
+        }
+        const rest: u6 = @intCast(@min(count - first, stride_size));
+        return first + @ctz(~less | @as(u64, 1) << rest);
+    }
+
+    /// The same for a block that was asked for just now. Of a search by halves, the processor goes
+    /// on with a guess while lines are under way, which asks for the next ones.
+    pub inline fn countLessFar(block: *const Block, count: u32, mask: u64, than: u64) u32 {
         var first: u32 = 0;
         var left = count;
         while (left > 0) {
@@ -124,22 +155,28 @@ pub const Block = extern struct {
         return first;
     }
 
-    /// Where the reference to `granule` stands.
-    pub fn indexOf(block: *const Block, granule: RelPtr) ?u32 {
-        return block.indexAmong(block.used(), granule);
-    }
-
-    /// The same for one with this prefix, which is where its prefix says if nothing has gone wrong.
-    pub fn indexNear(block: *const Block, granule: RelPtr, prefix: u64) ?u32 {
+    /// Where the reference to `granule` stands, which has this prefix: where its prefix says if
+    /// nothing has gone wrong, or at `likely`, where a search has found it.
+    pub fn indexNear(block: *const Block, granule: RelPtr, prefix: u64, likely: u32) ?u32 {
         const count = block.used();
+        if (likely < count and block.reference(likely).granule == granule) return likely;
         const at = block.countLess(count, std.math.maxInt(u64), prefix);
         if (at < count and block.reference(at).granule == granule) return at;
-        return block.indexAmong(count, granule);
+        return block.indexAmong(0, count, granule);
     }
 
-    fn indexAmong(block: *const Block, count: u32, granule: RelPtr) ?u32 {
-        for (0..count) |at| {
-            if (block.reference(at).granule == granule) return @intCast(at);
+    /// Whether so many of the first `count` references are less, as `countLess` counts them.
+    pub inline fn isLeast(block: *const Block, at: u32, count: u32, mask: u64, than: u64) bool {
+        if (at > count) return false;
+        if (at > 0 and block.prefixes[at - 1].load(.monotonic) & mask >= than) return false;
+        return at == count or block.prefixes[at].load(.monotonic) & mask >= than;
+    }
+
+    /// The same from `first` to before `end`.
+    pub fn indexAmong(block: *const Block, first: u32, end: u32, granule: RelPtr) ?u32 {
+        if (first >= end) return null;
+        for (block.references[first..end], first..) |*word, at| {
+            if (Reference.from(word.load(.acquire)).granule == granule) return @intCast(at);
         }
         return null;
     }
@@ -157,10 +194,11 @@ pub const Block = extern struct {
         block.count.store(count + 1, .release);
     }
 
-    /// Takes the reference to `granule` out. Whoever has the lock. Returns how many are left.
-    pub fn drop(block: *Block, granule: RelPtr, near_prefix: u64) u32 {
+    /// Takes the reference to `granule` out, which is likely to be found at `likely`. Whoever has
+    /// the lock. Returns how many are left.
+    pub fn drop(block: *Block, granule: RelPtr, near_prefix: u64, likely: u32) u32 {
         const count = block.used();
-        const found = block.indexNear(granule, near_prefix) orelse return count;
+        const found = block.indexNear(granule, near_prefix, likely) orelse return count;
         if (found >= count) return count;
         for (found + 1..count) |from| {
             const prefix = block.prefixes[from].load(.monotonic);
@@ -224,4 +262,24 @@ pub fn kindOf(table: u8, low_size: usize) slabs.SlabKind {
     const bytes: u32 = @intCast(@sizeOf(Block) + low_size);
     const granules = (bytes + limits.granule_size - 1) / limits.granule_size;
     return .of(.index_guide, table, granules);
+}
+
+test "Block.countLess: what a search by halves finds, whatever stands behind the count" {
+    var block: Block = undefined;
+    var random: std.Random.DefaultPrng = .init(6);
+    const any = random.random();
+    for (0..20_000) |round| {
+        const bits: u6 = if (round % 2 == 0) 5 else 63;
+        for (&block.prefixes) |*prefix| prefix.raw = any.int(u64) >> 63 - bits;
+        const count = any.uintAtMost(u32, block_count);
+        const prefixes: []u64 = @ptrCast(block.prefixes[0..count]);
+        std.mem.sort(u64, prefixes, {}, std.sort.asc(u64));
+        const mask = if (round % 3 == 0) ~(@as(u64, 3)) else std.math.maxInt(u64);
+        const than = any.int(u64) >> 63 - bits & mask;
+        const expected = block.countLessFar(count, mask, than);
+        try std.testing.expectEqual(expected, block.countLess(count, mask, than));
+        var seen: u32 = 0;
+        for (prefixes) |prefix| seen += @intFromBool(prefix & mask < than);
+        try std.testing.expectEqual(seen, expected);
+    }
 }

@@ -50,19 +50,19 @@ pub fn add(guide: Guide, session: *Session, granule: RelPtr, trail: *const Trail
         .prefix = node.prefix,
         .probe = .entry(node.key(), node.row, node.prefix),
     };
-    insert(guide, session, 1, &target, trail.block);
+    insert(guide, session, 1, &target, trail.*);
 }
 
-/// Adds a reference to the block of a level where it belongs, perhaps `hint`.
+/// Adds a reference to the block of a level where it belongs, perhaps where a search has been.
 fn insert(
     guide: Guide,
     session: *Session,
     level: usize,
     target: *const Target,
-    hint: RelPtr,
+    trail: Trail,
 ) void {
     if (level == level_count) return;
-    var granule = hint;
+    var granule = trail.block;
     for (0..4) |_| {
         if (granule == 0) granule = guide.blockOf(level, &target.probe);
         if (granule == 0) {
@@ -72,7 +72,7 @@ fn insert(
         const block = blockAt(guide.region, granule);
         block.acquire(session.slot_index);
         var new: RelPtr = 0;
-        const done = insertLocked(guide, session, granule, target, &new);
+        const done = insertLocked(guide, session, granule, target, trail.at, &new);
         block.release(session.slot_index);
         if (new != 0) addBlock(guide, session, level + 1, new);
         if (done) return;
@@ -86,13 +86,17 @@ fn insertLocked(
     session: *Session,
     granule: RelPtr,
     target: *const Target,
+    likely: u32,
     new: *RelPtr,
 ) bool {
     const block = blockAt(guide.region, granule);
     if (block.claim.load(.acquire) != 0) return false;
     if (guide.goRight(granule, &target.probe) != granule) return false;
     const count = block.used();
-    const at = guide.position(block, count, &target.probe);
+    const at = if (block.isLeast(likely, count, std.math.maxInt(u64), target.prefix))
+        guide.positionFrom(likely, block, count, &target.probe)
+    else
+        guide.position(block, count, &target.probe);
     if (at < count and block.reference(at) == target.reference) return true;
     if (count == block_count) {
         new.* = makeRoom(guide, session, block, at);
@@ -221,20 +225,20 @@ fn addBlock(guide: Guide, session: *Session, level: usize, granule: RelPtr) void
         .prefix = block.low_prefix,
         .probe = .entry(block.low(), 0, block.low_prefix),
     };
-    insert(guide, session, level, &target, 0);
+    insert(guide, session, level, &target, .{});
 }
 
 /// Drops the hint for something that has gone from the list below `level`, whose prefix is given.
-/// `near` is a block of the level, at which or right of which the hint stands. Returns the block if
-/// that is empty now and may go, else 0.
-pub fn drop(guide: Guide, slot: u32, near: RelPtr, granule: RelPtr, prefix: u64) RelPtr {
-    var at = near;
+/// The block of `near` is one of the level, at which or right of which the hint stands, likely at
+/// its place. Returns the block if that is empty now and may go, else 0.
+pub fn drop(guide: Guide, slot: u32, near: Trail, granule: RelPtr, prefix: u64) RelPtr {
+    var at = near.block;
     for (0..2) |_| {
         if (at == 0) return 0;
         const block = blockAt(guide.region, at);
-        if (block.indexNear(granule, prefix) != null) {
+        if (block.indexNear(granule, prefix, near.at)) |found| {
             block.acquire(slot);
-            const left = block.drop(granule, prefix);
+            const left = block.drop(granule, prefix, found);
             block.release(slot);
             return if (left == 0 and block.low_size != 0) at else 0;
         }
@@ -285,7 +289,7 @@ pub fn finishTakeOut(guide: Guide, slot: u32, entry: *Entry) RelPtr {
     var empty: RelPtr = 0;
     if (level + 1 < level_count and block.low_size != 0) {
         const near = guide.blockOf(level + 1, &.entry(block.low(), 0, block.low_prefix));
-        empty = drop(guide, slot, near, entry.block, block.low_prefix);
+        empty = drop(guide, slot, .{ .block = near }, entry.block, block.low_prefix);
     }
     sync.fence();
     entry.ts.store(vacuum.retirePosition(guide.region), .release);

@@ -111,6 +111,18 @@ pub const Layout = extern struct {
         return if (key[0] == 0) numberOf(key[1..]) else std.math.maxInt(u64);
     }
 
+    /// The same for the key that a row has. `room` is for keys that must be encoded to tell.
+    pub fn prefixOfRow(layout: *const Layout, row: RowRef, room: *Key) u64 {
+        const part = &layout.parts[0];
+        if (part.nullable == 0 or !row.isNull(part.number)) switch (part.kindOf()) {
+            .int64 => return int64Bits(row.int64(part.offset)),
+            .float64, .timestamp => return floatBits(row.float64(part.offset)),
+            .text, .bytes, .int32, .bool => {},
+        };
+        room.encode(layout, row);
+        return layout.prefixOf(room.slice());
+    }
+
     pub const BoundPrefix = struct {
         bits: u64,
         /// The bits of a key's prefix to compare with.

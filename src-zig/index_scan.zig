@@ -23,6 +23,7 @@ const table_info = @import("table_info.zig");
 const version_module = @import("version.zig");
 const Bound = index_key.Bound;
 const Head = version_module.Head;
+const Link = version_module.Link;
 const Index = table_indexes.Index;
 const Node = ordered_index.Node;
 const OrderedIndex = ordered_index.OrderedIndex;
@@ -118,6 +119,9 @@ pub const Scan = struct {
     list: [batch_size]RelPtr = undefined,
 
     pub const batch_size = if (sync.sim) 2 else 32;
+    /// Entries that are passed before the next are asked for: a few, so that not all memory is
+    /// asked for at once.
+    const ahead_step = if (sync.sim) 2 else 8;
     const Phase = enum {
         start,
         upwards,
@@ -219,7 +223,7 @@ pub const Scan = struct {
             const end: Bound.End = .{ .is_low = true, .inclusive = true };
             if (!bound.decode(&scan.keys, cell, end, &count)) break;
             const probe: Probe = .at(&scan.keys, bound);
-            ahead.add(scan.region, scan.index.root, probe.prefix);
+            _ = ahead.add(scan.region, scan.index.root, probe.prefix);
         }
         scan.keys_ahead = ahead.count -| 1;
         ahead.run(scan.region);
@@ -237,7 +241,7 @@ pub const Scan = struct {
         scan.phase = .upwards;
         var trail: index_guide.Trail = .{};
         scan.at = scan.index.seekTrail(&.at(&scan.keys, &scan.access.low), &trail);
-        scan.ahead.block = trail.block;
+        scan.ahead = .{ .block = trail.block, .at = trail.at };
         if (scan.at == 0) return scan.finishRange();
         scan.ahead.prefetch(scan.index.guide(), scan.at, batch_size);
     }
@@ -253,15 +257,18 @@ pub const Scan = struct {
 
     fn fillUpwards(scan: *Scan) void {
         const high: Probe = .at(&scan.keys, &scan.access.high);
+        const is_open = high.isEnd();
         while (scan.batch_count < batch_size) {
             const node = ordered_index.nodeAt(scan.region, scan.at);
-            if (high.order(node) != .lt) return scan.finishRange();
+            if (!is_open and high.order(node) != .lt) return scan.finishRange();
             scan.push(scan.at);
             @prefetch(version_module.nodeAt(scan.region, node.row), .{});
-            scan.at = scan.index.following(scan.at);
+            scan.at = Link.from(node.link.load(.acquire)).node;
             if (scan.at == 0) return scan.finishRange();
+            if (scan.batch_count % ahead_step == 0) {
+                scan.ahead.prefetch(scan.index.guide(), scan.at, batch_size);
+            }
         }
-        scan.ahead.prefetch(scan.index.guide(), scan.at, batch_size);
     }
 
     /// There are no links back. So this goes a little back by the upper levels, and collects what

@@ -516,7 +516,7 @@ test "index_ahead: blocks of any bytes neither stop it nor lead it out of memory
             block.count.raw = any.int(u32);
         };
         var ahead: index_ahead.Ahead = .{};
-        while (!ahead.isFull()) ahead.add(region, root, any.int(u64));
+        while (!ahead.isFull()) _ = ahead.add(region, root, any.int(u64));
         ahead.run(region);
         try testing.expectEqual(0, ahead.count);
     }

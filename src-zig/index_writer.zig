@@ -30,10 +30,13 @@ const version_module = @import("version.zig");
 const Entries = index_entry.Entries;
 const Entry = slot_log.Entry;
 const Flags = version_module.Flags;
+const Guide = @import("index_guide.zig").Guide;
 const Head = version_module.Head;
 const Index = table_indexes.Index;
 const Installer = transaction.Installer;
+const Near = @import("index_guide.zig").Near;
 const Position = version_module.Position;
+const Probe = ordered_index.Probe;
 const Region = @import("region.zig").Region;
 const Session = @import("session.zig").Session;
 const RelPtr = version_module.RelPtr;
@@ -66,6 +69,8 @@ pub const Scratch = struct {
     key: index_key.Key = undefined,
     /// The searches that the row which is about to be linked will need.
     ahead: index_ahead.Ahead = .{},
+    /// For each index the one for the new key, and the one for the old key.
+    nears: [count_max][2]?*const index_ahead.Search = @splat(.{ null, null }),
 };
 
 /// What happens to the row.
@@ -95,6 +100,37 @@ pub fn concerned(
         mask |= @as(u64, 1) << @intCast(i);
     }
     return mask;
+}
+
+/// Begins the searches that `ensure` will do for a row, in all indexes of `mask` at once. What there
+/// is to do until then is time in which memory can come. `old` is the version whose keys go, or 0.
+pub fn lookAhead(
+    session: *Session,
+    indexes: []const Index,
+    mask: u64,
+    image: ?RowRef,
+    old: RelPtr,
+) void {
+    const region = session.region;
+    const scratch = &session.index_scratch;
+    scratch.ahead.count = 0;
+    var left = mask;
+    while (left != 0) : (left &= left - 1) {
+        const i = @ctz(left);
+        const keys = &indexes[i].keys;
+        const root = indexes[i].rootOf(region);
+        const nears = &scratch.nears[i];
+        nears.* = .{ null, null };
+        if (!index_ahead.isLarge(root)) continue;
+        if (image) |row| {
+            nears[0] = scratch.ahead.add(region, root, keys.prefixOfRow(row, &scratch.key));
+        }
+        // The old key is looked for where its summary must be cleared.
+        if (old == 0 or root.summarized.load(.monotonic) == 0) continue;
+        const row = index_entry.rowOf(region, old);
+        nears[1] = scratch.ahead.add(region, root, keys.prefixOfRow(row, &scratch.key));
+    }
+    scratch.ahead.toBlocks(region);
 }
 
 /// Writes a log entry for each index of `mask`, and a node for each if the row lives on.
@@ -165,7 +201,7 @@ pub fn newNode(
 
 /// Says in the log entries which row they are for, and which version's keys go when the new one is
 /// committed (0: none). Comes right before the head swap.
-pub fn aim(installer: *Installer, indexes: []const Index, old: RelPtr, node: RelPtr) void {
+pub fn aim(installer: *Installer, old: RelPtr, node: RelPtr) void {
     const prepared = &installer.indexes;
     var left = prepared.mask;
     while (left != 0) : (left &= left - 1) {
@@ -175,32 +211,9 @@ pub fn aim(installer: *Installer, indexes: []const Index, old: RelPtr, node: Rel
         if (entry.block == 0) continue;
         ordered_index.nodeAt(installer.session.region, entry.block).row = node;
     }
-    if (!sync.sim and prepared.mask != 0) lookAhead(installer, indexes, old);
-}
-
-/// Begins the searches that `ensure` will do, in all indexes at once. What there is to do until the
-/// head swap is time in which the blocks can come.
-fn lookAhead(installer: *Installer, indexes: []const Index, old: RelPtr) void {
-    const region = installer.session.region;
-    const scratch = &installer.session.index_scratch;
-    scratch.ahead.count = 0;
-    var left = installer.indexes.mask;
-    while (left != 0) : (left &= left - 1) {
-        const i = @ctz(left);
-        const index = &indexes[i];
-        const root = index.rootOf(region);
-        if (!index_ahead.isLarge(root)) continue;
-        const granule = scratch.entries[i].block;
-        if (granule != 0) {
-            const node = ordered_index.nodeAt(region, granule);
-            scratch.ahead.add(region, root, node.prefix);
-        }
-        // The old key is looked for where its summary must be cleared.
-        if (old == 0 or root.summarized.load(.monotonic) == 0) continue;
-        scratch.key.encode(&index.keys, index_entry.rowOf(region, old));
-        scratch.ahead.add(region, root, index.keys.prefixOf(scratch.key.slice()));
+    if (prepared.mask != 0) {
+        installer.session.index_scratch.ahead.toEntries(installer.session.region);
     }
-    scratch.ahead.toBlocks(region);
 }
 
 /// Mistakes that the simulator has to catch: what belongs behind the head swap, before it.
@@ -235,10 +248,10 @@ pub fn addAhead(session: *Session, write: *const Write, ahead: *index_ahead.Ahea
         if (below) |row| if (!index.keys.allows(row.size)) continue;
         if (below) |row| if (index.keys.isSame(row, write.image)) continue;
         key.encode(&index.keys, write.image);
-        ahead.add(region, root, index.keys.prefixOf(key.slice()));
+        _ = ahead.add(region, root, index.keys.prefixOf(key.slice()));
         if (below) |row| if (root.summarized.load(.monotonic) != 0) {
             key.encode(&index.keys, row);
-            ahead.add(region, root, index.keys.prefixOf(key.slice()));
+            _ = ahead.add(region, root, index.keys.prefixOf(key.slice()));
         };
         if (ahead.isFull()) ahead.run(region);
     }
@@ -265,7 +278,6 @@ pub fn ensure(
     const prepared = &installer.indexes;
     const region = installer.session.region;
     const scratch = &installer.session.index_scratch;
-    scratch.ahead.toEntries(region);
     var left = prepared.nodes;
     while (left != 0) : (left &= left - 1) {
         const i = @ctz(left);
@@ -275,7 +287,8 @@ pub fn ensure(
             .slot = installer.session.slot_index,
             .room = &scratch.key,
         };
-        scratch.hints[i] = entries.ensure(installer.session, scratch.entries[i]);
+        const near: Near = if (scratch.nears[i][0]) |search| search.near() else .none;
+        scratch.hints[i] = entries.ensure(installer.session, scratch.entries[i], &near);
     }
     if (!sync.mutated(.clear_before_head)) {
         clearSummaries(installer, indexes, below, installer.last);
@@ -294,7 +307,8 @@ pub fn clearSummaries(
     new: RelPtr,
 ) void {
     const region = installer.session.region;
-    const key = &installer.session.index_scratch.key;
+    const scratch = &installer.session.index_scratch;
+    const key = &scratch.key;
     sync.fence(); // the Dekker partner of `Publisher.begin`
     var left = installer.indexes.mask;
     while (left != 0) : (left &= left - 1) {
@@ -310,11 +324,22 @@ pub fn clearSummaries(
             if (version.isTombstone() or !index.keys.allows(version.payloadSize())) continue;
             key.encode(&index.keys, index_entry.rowOf(region, at));
             const row = version.row.load(.monotonic);
-            const prefix = index.keys.prefixOf(key.slice());
-            const hint = if (at == new and is_new) installer.session.index_scratch.hints[i] else 0;
-            index_summary.clear(ordered.guide(), hint, &.entry(key.slice(), row, prefix));
+            const probe: Probe = .entry(key.slice(), row, index.keys.prefixOf(key.slice()));
+            const guide = ordered.guide();
+            const hint = if (at == new)
+                if (is_new) scratch.hints[i] else 0
+            else
+                nearOld(scratch, i, guide, &probe);
+            index_summary.clear(guide, hint, &probe);
         }
     }
+}
+
+/// A block of the guide near the old key, or 0.
+fn nearOld(scratch: *const Scratch, i: usize, guide: Guide, probe: *const Probe) RelPtr {
+    const search = scratch.nears[i][1] orelse return 0;
+    const near = search.near();
+    return if (guide.isNear(&near, probe)) near.block.granule else 0;
 }
 
 fn noteUnique(installer: *Installer, table: *const TableInfo, indexes: []const Index) void {

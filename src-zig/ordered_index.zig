@@ -276,11 +276,22 @@ pub const OrderedIndex = struct {
     /// Finds the place of a probe, and takes marked nodes out on its way. Returns the entry that is
     /// equal to the probe, or 0. The caller is pinned.
     pub fn find(index: OrderedIndex, slot: u32, probe: *const Probe, place: *Place) RelPtr {
+        return index.findNear(slot, probe, &.none, place);
+    }
+
+    /// The same, beginning at a block of the guide, see `Guide.entryNear`.
+    pub fn findNear(
+        index: OrderedIndex,
+        slot: u32,
+        probe: *const Probe,
+        near: *const index_guide.Near,
+        place: *Place,
+    ) RelPtr {
         const region = index.region;
         retry: while (true) {
             place.trail = .{};
             place.steps = 0;
-            place.before_node = index.guide().entryBefore(probe, &place.trail);
+            place.before_node = index.guide().entryNear(near, probe, &place.trail);
             place.before = index.linkOf(place.before_node);
             while (true) {
                 const link = Link.from(place.before.load(.acquire));
@@ -365,7 +376,7 @@ pub const OrderedIndex = struct {
 
     fn dropHint(index: OrderedIndex, slot: u32, place: *const Place, granule: RelPtr) RelPtr {
         const prefix = nodeAt(index.region, granule).prefix;
-        return index_guide_change.drop(index.guide(), slot, place.trail.block, granule, prefix);
+        return index_guide_change.drop(index.guide(), slot, place.trail, granule, prefix);
     }
 
     /// The first entry that is not before the probe, or 0. Passes marked nodes. The caller is

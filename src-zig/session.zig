@@ -24,6 +24,7 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const index_writer = @import("index_writer.zig");
+const VacuumAhead = @import("vacuum_ahead.zig").VacuumAhead;
 const Region = region_module.Region;
 const Slot = region_module.Slot;
 const Log = slot_log.Log;
@@ -84,8 +85,7 @@ pub const Session = struct {
     operations_before: u32 = 0,
     /// What it was when `reclaim.awaitRoom` waited in vain; long ago at first.
     waited_in_vain: u32 = 1 << 31,
-    /// Log entries up to this number were looked at ahead (`vacuum.zig`).
-    ahead_until: u64 = 0,
+    vacuum_ahead: VacuumAhead = .{},
     /// 1 while somebody of this process uses the log and the pools: the thread that writes, or the
     /// maintenance thread that drains them meanwhile. Private to the process.
     busy: sync.Shm(u32) = .init(0),
@@ -236,16 +236,6 @@ pub const Session = struct {
         if (chunk == 0) return;
         const generation = slabs.generationOf(session.region, chunk);
         slabs.free(session.region, chunk, generation);
-    }
-
-    /// Starts the loads of the state words that the next entries will free.
-    pub fn lookAhead(session: *Session) void {
-        if (sync.sim) return;
-        var walk = session.log.forward();
-        for (0..4) |_| {
-            const entry = walk.next() orelse return;
-            if (entry.old != 0) slabs.prefetchState(session.region, entry.old);
-        }
     }
 
     /// At least `size` bytes of private memory.

@@ -165,6 +165,9 @@ pub const Installer = struct {
         const concerned = index_writer.concerned(region, indexes, .insert, image);
         if (installer.prepared_node == null) {
             installer.discardVersion(); // its entry must follow the node's
+            if (concerned != 0) {
+                index_writer.lookAhead(installer.session, indexes, concerned, image, 0);
+            }
             try index_writer.prepare(installer, write.table, indexes, concerned, image);
             try installer.prepareNode(write.key, write.table);
         }
@@ -179,7 +182,7 @@ pub const Installer = struct {
             .flags = Flags.insert,
         });
         pk_map.initNode(nodeAt(region, node.block.granule), write.key, head);
-        index_writer.aim(installer, indexes, 0, node.block.granule);
+        index_writer.aim(installer, 0, node.block.granule);
         index_writer.beforeHead(installer, write.table, indexes, 0);
         if (!pk_map.publish(region, write.key, first, node.block.granule)) return null;
         installer.installed(write, indexes, 0);
@@ -232,8 +235,13 @@ pub const Installer = struct {
             0
         else
             index_writer.concerned(region, indexes, change, image);
+        if (concerned != 0) {
+            const row: ?RowRef = if (deletes(write)) null else image;
+            const old = if (lives) base else 0;
+            index_writer.lookAhead(installer.session, indexes, concerned, row, old);
+        }
         try installer.prepareVersion(write, image, kind, indexes, concerned);
-        index_writer.aim(installer, indexes, if (lives) base else 0, node);
+        index_writer.aim(installer, if (lives) base else 0, node);
         const prepared = installer.prepared.?;
         prepared.entry.row = node;
         prepared.entry.old = base;

@@ -18,11 +18,9 @@ const slabs = @import("slabs.zig");
 const slot_log = @import("slot_log.zig");
 const ring = @import("commit_ring.zig");
 const pk_map = @import("pk_map.zig");
-const index_ahead = @import("index_ahead.zig");
 const index_entry = @import("index_entry.zig");
 const index_guide_block = @import("index_guide_block.zig");
 const index_guide_change = @import("index_guide_change.zig");
-const index_key = @import("index_key.zig");
 const ordered_index = @import("ordered_index.zig");
 const table_indexes = @import("table_indexes.zig");
 const session_module = @import("session.zig");
@@ -162,7 +160,7 @@ pub fn drain(session: *Session, count: u32) u32 {
         const ts = entry.ts.load(.acquire);
         if (ts > horizon) break; // running and unfinished entries are not ripe either
         if (ts == slot_log.ts_running) break;
-        if (entry.kind == .index) lookAhead(session, horizon);
+        session.vacuum_ahead.step(&session.log, horizon, &session.index_scratch.key);
         switch (entry.kind) {
             // Drained at commit already, or nothing to do.
             .nop, .insert, .node_new => {},
@@ -200,51 +198,7 @@ pub fn drain(session: *Session, count: u32) u32 {
         session.dropOldest();
         passed += 1;
     }
-    if (passed > 0) session.lookAhead();
     return passed;
-}
-
-/// Log entries that are looked through for searches to begin.
-const ahead_span = 5 * index_ahead.searches_max;
-
-/// Begins the searches for what the next entries of the log take out of indexes, if those that were
-/// begun last are done. Each has four misses that depend on each other: version, block of the guide
-/// and entry, and the row whose chain is walked.
-fn lookAhead(session: *Session, horizon: Position) void {
-    if (sync.sim or session.log.tail < session.ahead_until) return;
-    const region = session.region;
-    var ripe: [index_ahead.searches_max]*const Entry = undefined;
-    var count: u32 = 0;
-    var walk = session.log.forward();
-    for (0..ahead_span) |_| {
-        session.ahead_until = walk.number;
-        const entry = walk.next() orelse break;
-        const ts = entry.ts.load(.acquire);
-        if (ts > horizon or ts == slot_log.ts_running) break;
-        if (entry.kind != .index or entry.old == 0) continue;
-        if (count == ripe.len) break;
-        ripe[count] = entry;
-        count += 1;
-        versionAt(region, entry.old).prefetch();
-        @prefetch(nodeAt(region, entry.row), .{});
-    }
-    // The oldest entry, for which this was called, is looked at once.
-    session.ahead_until = @max(session.ahead_until, session.log.tail + 1);
-    var ahead: index_ahead.Ahead = .{};
-    const key = &session.index_scratch.key;
-    for (ripe[0..count]) |entry| {
-        const granule = table_indexes.rootOf(region, entry.table, entry.old_generation);
-        if (granule == 0) continue;
-        const root = region.pointer(ordered_index.Root, granule);
-        if (!index_ahead.isLarge(root)) continue;
-        const version = versionAt(region, entry.old);
-        if (version.isTombstone() or !root.keys.allows(version.payloadSize())) continue;
-        key.encode(&root.keys, index_entry.rowOf(region, entry.old));
-        ahead.add(region, root, root.keys.prefixOf(key.slice()));
-        const head = Head.from(nodeAt(region, entry.row).head.load(.monotonic));
-        if (head.version != 0) versionAt(region, head.version).prefetch();
-    }
-    ahead.run(region);
 }
 
 /// Removes the index entry of a superseded version's key, unless another version has it. False if
@@ -263,14 +217,16 @@ fn removeOldEntry(session: *Session, entry: *Entry) bool {
         .room = &session.index_scratch.key,
     };
     var place: Place = undefined;
-    const found = entries.findOf(entry.old, entry.row, &place);
+    const near = session.vacuum_ahead.near(session.log.tail);
+    const found = entries.findOf(entry.old, entry.row, &near, &place);
     if (found == 0) return true;
     session.reserveLog(1) catch return false;
     const removal = session.append(.{
         .kind = .index_retire,
         .table = entry.table,
         .block = found,
-        .generation = slabs.generationOf(region, found),
+        // That of its memory, which may have to come from far.
+        .generation = ordered_index.nodeAt(region, found).generation.load(.monotonic),
         .old = 0,
         .old_generation = entry.old_generation,
         .row = entry.row,
