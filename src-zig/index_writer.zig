@@ -102,9 +102,20 @@ pub fn concerned(
     return mask;
 }
 
-/// Begins the searches that `ensure` will do for a row, in all indexes of `mask` at once. What there
-/// is to do until then is time in which memory can come. `old` is the version whose keys go, or 0.
-pub fn lookAhead(
+/// Begins the searches that `ensure` will do for a row, in all indexes of `mask` at once. What
+/// there is to do until then is time in which memory can come. `old` is the version whose keys go,
+/// or 0.
+pub inline fn lookAhead(
+    session: *Session,
+    indexes: []const Index,
+    mask: u64,
+    image: ?RowRef,
+    old: RelPtr,
+) void {
+    if (mask != 0) lookAheadIn(session, indexes, mask, image, old);
+}
+
+fn lookAheadIn(
     session: *Session,
     indexes: []const Index,
     mask: u64,

@@ -165,9 +165,7 @@ pub const Installer = struct {
         const concerned = index_writer.concerned(region, indexes, .insert, image);
         if (installer.prepared_node == null) {
             installer.discardVersion(); // its entry must follow the node's
-            if (concerned != 0) {
-                index_writer.lookAhead(installer.session, indexes, concerned, image, 0);
-            }
+            index_writer.lookAhead(installer.session, indexes, concerned, image, 0);
             try index_writer.prepare(installer, write.table, indexes, concerned, image);
             try installer.prepareNode(write.key, write.table);
         }
@@ -235,13 +233,11 @@ pub const Installer = struct {
             0
         else
             index_writer.concerned(region, indexes, change, image);
-        if (concerned != 0) {
-            const row: ?RowRef = if (deletes(write)) null else image;
-            const old = if (lives) base else 0;
-            index_writer.lookAhead(installer.session, indexes, concerned, row, old);
-        }
+        const loses = if (lives) base else 0;
+        const gets: ?RowRef = if (deletes(write)) null else image;
+        index_writer.lookAhead(installer.session, indexes, concerned, gets, loses);
         try installer.prepareVersion(write, image, kind, indexes, concerned);
-        index_writer.aim(installer, if (lives) base else 0, node);
+        index_writer.aim(installer, loses, node);
         const prepared = installer.prepared.?;
         prepared.entry.row = node;
         prepared.entry.old = base;
@@ -255,7 +251,6 @@ pub const Installer = struct {
         sync.step();
         const new = Head.to(prepared.block.granule, prepared.block.generation).bits();
         const anchor = nodeAt(region, node);
-        const loses = if (lives) base else 0;
         index_writer.beforeHead(installer, write.table, indexes, loses);
         if (anchor.head.cas(head.bits(), new, .acq_rel, .acquire) != null) return null;
         pk_map.suggest(region, write.key.hash, prepared.block.granule);
