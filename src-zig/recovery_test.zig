@@ -709,6 +709,35 @@ test "truncation.giveUpOlder: of one snapshot and the log before it, that goes f
     try expectSafe(&bench);
 }
 
+test "truncation.giveUpOlder: the newest name is on the disk before anything goes" {
+    var bench: Bench = undefined;
+    try initFull(&bench, 19, 1 << 30);
+    defer bench.deinit();
+    bench.machine.is_quiet = true;
+    const options: truncation.Options = .{
+        .files = bench.disk.files(),
+        .gpa = gpa,
+        .store_uuid = model.uuid,
+    };
+    // The log before the newest one is gone.
+    try testing.expect(try truncation.giveUpOlder(options));
+    try bench.steps(20);
+    // A snapshot that has its name, and nobody knows whether the disk has it.
+    bench.disk.fault = .{ .call = .sync_directory, .once = true };
+    try testing.expectError(error.IoError, bench.machine.checkpointNow());
+    const before = try bench.snapshots();
+    defer gpa.free(before);
+    try testing.expectEqual(2, before.len);
+    bench.disk.fault = .{ .call = .sync_directory, .once = true };
+    try testing.expectError(error.IoError, truncation.giveUpOlder(options));
+    for (0..8) |_| try expectSafe(&bench);
+    try testing.expect(try truncation.giveUpOlder(options));
+    for (0..8) |_| try expectSafe(&bench);
+    const after = try bench.snapshots();
+    defer gpa.free(after);
+    try testing.expectEqualSlices(u64, before[0..1], after);
+}
+
 test "checkpoint: killed at any file operation on a full disk, it leaves what is needed" {
     try emulation.skip();
     for (std.enums.values(memory.Call)) |call| for ([_]bool{ false, true }) |done| {
