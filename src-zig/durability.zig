@@ -411,7 +411,6 @@ pub const Durability = struct {
 
     fn runSyncer(self: *Durability) void {
         os.blockSignals();
-        os.endTimeoutsExactly();
         const log = &self.region.control.log;
         while (self.stopping.load(.acquire) == 0) {
             // Only the leader's syncer sleeps on the shared word: whoever wakes one wakes it.

@@ -520,11 +520,13 @@ pub fn blockSignals() void {
     _ = linux.sigprocmask(linux.SIG.BLOCK, &all, null);
 }
 
-/// Has timeouts of the calling thread end when they are due. Otherwise the kernel may let them last
-/// 50 microseconds longer, to wake up less often.
-pub fn endTimeoutsExactly() void {
-    if (!supported) return;
-    _ = linux.prctl(@intFromEnum(linux.PR.SET_TIMERSLACK), 1, 0, 0, 0);
+/// How much longer the kernel may let timeouts of the calling thread last, to wake up less often:
+/// sets it and returns what it was, in nanoseconds. Threads begin with 50 microseconds.
+pub fn setTimerSlack(slack_ns: usize) usize {
+    if (!supported) return 0;
+    const before = linux.prctl(@intFromEnum(linux.PR.GET_TIMERSLACK), 0, 0, 0, 0);
+    _ = linux.prctl(@intFromEnum(linux.PR.SET_TIMERSLACK), slack_ns, 0, 0, 0);
+    return before;
 }
 
 /// Has `child` run in every process that this one forks, before `fork` returns there.
