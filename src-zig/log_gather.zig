@@ -96,7 +96,7 @@ pub const Gathering = struct {
         const started_ns = sync.nowNs();
         if (self.crowd < 2 or self.skips > 0 or target == 0) return;
         if (isReached(came, target) or started_ns >= self.deadline_ns) return;
-        // The thread may be one of the host's. What the kernel adds to a limit would be half a sync.
+        // Perhaps a thread of the host. What the kernel adds to the limit could be half a sync.
         const slack_ns = os.setTimerSlack(1);
         defer _ = os.setTimerSlack(slack_ns);
         log.gather_target.store(target, .seq_cst);
