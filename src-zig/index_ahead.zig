@@ -100,8 +100,10 @@ pub const Search = struct {
             return true;
         }
         if (!isWithin(region, top, before.granule)) return false;
-        // Those above stand in the cache.
-        if (search.level <= 2) blockAt(region, before.granule).prefetch();
+        // Those above stand in the cache. One of level 2 is only searched, and one line of its
+        // references read; of level 1, whoever changes it moves half of all.
+        if (search.level == 1) blockAt(region, before.granule).prefetch();
+        if (search.level == 2) blockAt(region, before.granule).prefetchPrefixes();
         search.block = before;
         return true;
     }

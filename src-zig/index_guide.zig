@@ -133,7 +133,8 @@ pub const Guide = struct {
         if (level == goal) return granule;
         const block = blockAt(guide.region, granule);
         const count = block.used();
-        const least = if (level == 1)
+        // Blocks of these levels were asked for just now.
+        const least = if (level <= 2)
             block.countLessFar(count, probe.mask, probe.prefix)
         else
             block.countLess(count, probe.mask, probe.prefix);
@@ -142,7 +143,7 @@ pub const Guide = struct {
     }
 
     /// The same, if so many of the block's references are before the probe.
-    fn withinFrom(
+    inline fn withinFrom(
         guide: Guide,
         granule: RelPtr,
         position_in_block: u32,

@@ -247,6 +247,15 @@ pub const Block = extern struct {
         _ = block.lock.cas(slot + 1, 0, .acq_rel, .monotonic);
     }
 
+    /// Asks for what a search reads before it knows which reference it wants.
+    pub inline fn prefetchPrefixes(block: *const Block) void {
+        if (sync.sim) return;
+        const bytes: [*]const u8 = @ptrCast(block);
+        inline for (0..(@offsetOf(Block, "references") + 63) / 64) |line| {
+            @prefetch(bytes + line * 64, .{});
+        }
+    }
+
     pub inline fn prefetch(block: *const Block) void {
         if (sync.sim) return;
         const bytes: [*]const u8 = @ptrCast(block);
