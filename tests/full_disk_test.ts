@@ -76,17 +76,26 @@ test("a disk that is full refuses commits before they share anything, until ther
     for (;; written++) table.insert({ id: `row ${written}`, place: "gate" });
   };
   assert.throws(fill, { code: "disk_full", message: /row|disk/ });
-  assert.equal(db.stats().log.state, "no_space");
+  // A checkpoint may have given room meanwhile. There are more rows each time, so it ends.
+  const expectRefusal = (change: () => void) => {
+    for (;;) {
+      try {
+        change();
+      } catch (error) {
+        assert.ok(error instanceof AerostoreError && error.code === "disk_full", String(error));
+        return;
+      }
+      assert.throws(fill, { code: "disk_full" });
+    }
+  };
+  expectRefusal(() => table.update("row 0", { place: "bar" }));
+  expectRefusal(() =>
+    db.transaction((transaction) => transaction.table(Presence).update("row 1", { place: "bar" }))
+  );
   // Reading goes on, and what was refused is not there.
   assert.ok(written > 1000, `${written} rows`);
   assert.equal(table.count(), written);
   assert.equal(table.has(`row ${written}`), false);
-  const refused = { code: "disk_full" };
-  assert.throws(() => table.delete("row 0"), refused);
-  assert.throws(
-    () => db.transaction((transaction) => transaction.table(Presence).delete("row 0")),
-    refused,
-  );
   // There may be room for a snapshot, but what was committed last has to be in the log before it.
   try {
     assert.equal(db.checkpoint().rows, written);
@@ -151,14 +160,20 @@ test("closing while the disk is full tells what is not on it, and the next opene
   writeFileSync(ballast, new Uint8Array(9 << 20));
   const directory = join(small.path, "data");
   const options = { ...store.options, size: "64MiB", checkpointIntervalSecs: 0 };
-  const db = Aerostore.open(directory, { ...options, tables: [Presence] });
   let written = 0;
-  const fill = () => {
-    for (;; written++) db.table(Presence).insert({ id: `row ${written}`, place: "gate" });
+  const fillAndClose = () => {
+    const db = Aerostore.open(directory, { ...options, tables: [Presence] });
+    const table = db.table(Presence);
+    const fill = () => {
+      for (;; written++) table.insert({ id: `row ${written}`, place: "gate" });
+    };
+    assert.throws(fill, { code: "disk_full" });
+    return db.close();
   };
-  assert.throws(fill, { code: "disk_full" });
-  const { pending, log } = db.close();
-  assert.equal(log, "no_space");
+  // A checkpoint may have given room meanwhile. There are more rows each time, so it ends.
+  let closed = fillAndClose();
+  while (closed.log !== "no_space") closed = fillAndClose();
+  const { pending } = closed;
   assert.ok(pending >= 0);
   // A region that has more than the log has is not given up.
   const cold = () => Aerostore.open(directory, { ...options, warm: "never" });
