@@ -347,7 +347,14 @@ const Machine = struct {
         const free = random.uintAtMost(u64, 6 * log_segment.size_min);
         machine.disk.capacity = machine.disk.used() + free;
         for (0..random.uintLessThan(u32, 60)) |_| {
-            const process = try machine.leader();
+            for (&machine.processes) |*process| process.retry = .{};
+            const process = machine.leader() catch |err| {
+                // Whoever would lead finds no room for a segment of its own.
+                try testing.expectEqual(error.NobodyLeads, err);
+                const state = machine.store.region.control.shared.log_state.load(.acquire);
+                try testing.expectEqual(@intFromEnum(LogState.no_space), state);
+                continue;
+            };
             process.retry = .{};
             switch (random.uintLessThan(u8, 16)) {
                 0 => machine.writeCheckpoint() catch |err| {
