@@ -250,7 +250,7 @@ function makeExpired(table: TableLayout): (name: string) => AerostoreError {
     );
 }
 
-/** What the expressions of {@linkcode readExpression} call. */
+/** What the code of {@linkcode readCode} refers to. */
 function readerBindings(table: TableLayout): Record<string, unknown> {
   const keys = shortTexts(true);
   const values = shortTexts(false);

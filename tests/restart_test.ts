@@ -7,6 +7,7 @@
  */
 
 import assert from "node:assert/strict";
+import type { Buffer } from "node:buffer";
 import { spawnSync } from "node:child_process";
 import {
   cpSync,
@@ -30,6 +31,21 @@ import { Counter, randomNumbers } from "./support/workload.ts";
 
 const rounds = Number(process.env["AEROSTORE_RESTART_ROUNDS"] ?? 2);
 const seed = Number(process.env["AEROSTORE_RESTART_SEED"] ?? Date.now() % 1_000_000);
+
+/** Changes the bytes of the region of a store that nobody has open; returns its name. */
+function changeRegion(store: Store, change: (bytes: Buffer) => void): string {
+  const [name = ""] = readdirSync(store.shmPath);
+  const file = join(store.shmPath, name);
+  const bytes = readFileSync(file);
+  change(bytes);
+  writeFileSync(file, bytes);
+  return name;
+}
+
+/** The magic stands first, then the version of the layout. */
+function setOtherLayout(bytes: Buffer): void {
+  bytes[8] = (bytes[8] ?? 0) ^ 0x55;
+}
 
 describe("after all processes were killed at once", () => {
   const timeout = 60_000 + rounds * 30_000;
@@ -213,12 +229,7 @@ describe("a region file", () => {
 
   test("of another layout is made anew of the files", () => {
     using store = filledStore(10);
-    const [name = ""] = readdirSync(store.shmPath);
-    const file = join(store.shmPath, name);
-    const bytes = readFileSync(file);
-    // The magic stands first, then the version of the layout.
-    bytes[8] = (bytes[8] ?? 0) ^ 0x55;
-    writeFileSync(file, bytes);
+    changeRegion(store, setOtherLayout);
     const db = store.open();
     assert.equal(db.table(Presence).count(), 10);
     assert.ok(db.stats().recovery !== null);
@@ -228,14 +239,12 @@ describe("a region file", () => {
 describe("a region of another layout that has commits which are not in the log", () => {
   test("is refused, until somebody gives them up", () => {
     using store = filledStore(10);
-    const [name = ""] = readdirSync(store.shmPath);
-    const file = join(store.shmPath, name);
-    const bytes = readFileSync(file);
-    bytes[8] = (bytes[8] ?? 0) ^ 0x55;
-    // The last position stands at the beginning of the control part, whose place the header has.
-    const next = Number(bytes.readBigUInt64LE(80));
-    bytes.writeBigUInt64LE(bytes.readBigUInt64LE(next) + 1n, next);
-    writeFileSync(file, bytes);
+    const name = changeRegion(store, (bytes) => {
+      setOtherLayout(bytes);
+      // The last position stands at the beginning of the control part, whose place the header has.
+      const next = Number(bytes.readBigUInt64LE(80));
+      bytes.writeBigUInt64LE(bytes.readBigUInt64LE(next) + 1n, next);
+    });
     const refused = { code: "layout_version", message: /not in the log.*salvage: "files"/ };
     assert.throws(() => store.open(), refused);
     assert.throws(() => store.open({ salvage: "prefix", warm: "never" }), refused);
