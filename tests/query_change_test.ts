@@ -136,6 +136,16 @@ test("searches, objects and prepared searches change rows, too", () => {
   assert.equal(accounts.count(), 2);
 });
 
+test("what is no search deletes nothing", () => {
+  using store = new Store();
+  const { accounts } = open(store);
+  const notSearches: unknown[] = [[], Promise.resolve({ limit: 1 }), new Map([["limit", 1]])];
+  for (const search of notSearches) {
+    assert.throws(() => accounts.deleteWhere(search as string), { code: "invalid_query" });
+  }
+  assert.equal(accounts.count(), 10);
+});
+
 describe("in a transaction", () => {
   test("changes see own writes and belong to it", () => {
     using store = new Store();

@@ -215,3 +215,25 @@ describe("prepare()", () => {
     });
   });
 });
+
+test("search() finds infinite numbers, with an index and without", () => {
+  const Reading = defineTable("Reading", {
+    id: t.int32().primaryKey(),
+    plain: t.float64(),
+    indexed: t.float64().index(),
+  });
+  using store = new Store();
+  const table = store.open({ tables: [Reading] }).table(Reading);
+  const values = [-Infinity, -Number.MAX_VALUE, 0, Number.MAX_VALUE, Infinity];
+  table.upsertMany(values.map((value, id) => ({ id, plain: value, indexed: value })));
+  for (const column of ["plain", "indexed"] as const) {
+    const idsOf = (operator: "=" | "<" | ">=", value: number): number[] =>
+      table.query().where(column, operator, value).sort("id").all().map((row) => row.id);
+    assert.deepEqual(idsOf("=", Infinity), [4]);
+    assert.deepEqual(idsOf("<", Infinity), [0, 1, 2, 3]);
+    assert.deepEqual(idsOf(">=", -Infinity), [0, 1, 2, 3, 4]);
+    assert.deepEqual(idsOf("<", -Infinity), []);
+    const below = table.prepare(`-compare {{< ${column} $1}}`);
+    assert.deepEqual([5, 5, Infinity, 5].map((value) => below.count(value)), [3, 3, 4, 3]);
+  }
+});

@@ -124,6 +124,8 @@ test("readSearch() coerces values as the search string does", () => {
   assert.equal(operands("gs", 12n), 12);
   assert.equal(operands("serial", 12), 12n);
   assert.equal(operands("lat", 12n), 12);
+  assert.equal(operands("lat", Infinity), Infinity);
+  assert.equal(operands("lat", -Infinity), -Infinity);
   assert.equal(operands("on_ground", 1), true);
   assert.ok(Object.is(operands("lat", -0), 0));
   assert.ok(Object.is(operands("gs", -0), 0));
@@ -147,7 +149,7 @@ test("readSearch() says what is wrong, and where", () => {
     [
       { compare: [["=", "speed", 1]] },
       "unknown_column",
-      /has no column 'speed' \(in compare\[0\]\[1\]\)/,
+      /has no column 'speed', it has flight_id, .* \(in compare\[0\]\[1\]\)/,
     ],
     [
       { compare: [["=", "gs", null]] },
@@ -157,7 +159,10 @@ test("readSearch() says what is wrong, and where", () => {
     [{ compare: [["=", "gs", 1.5]] }, "type_mismatch", /which 1.5 cannot become/],
     [{ compare: [["=", "gs", 2 ** 31]] }, "type_mismatch", /which 2147483648 cannot become/],
     [{ compare: [["=", "lat", NaN]] }, "type_mismatch", /which NaN cannot become/],
-    [{ compare: [["=", "lat", Infinity]] }, "type_mismatch", /which Infinity cannot become/],
+    [{ compare: [["=", "gs", Infinity]] }, "type_mismatch", /which Infinity cannot become/],
+    [{ compare: [["=", "updated_at", Infinity]] }, "type_mismatch", /which Infinity cannot/],
+    [{ compare: [["=", "lat", 2n ** 2000n]] }, "type_mismatch", /cannot become/],
+    [{ compare: [[">", "updated_at", new Date(0)]] }, "type_mismatch", /use its getTime\(\)/],
     [{ compare: [["=", "typ", true]] }, "type_mismatch", /which true cannot become/],
     [{ compare: [["=", "typ", {}]] }, "type_mismatch", /a value of type object cannot become/],
     [
@@ -168,7 +173,7 @@ test("readSearch() says what is wrong, and where", () => {
     [{ compare: [["=", "serial", 2n ** 63n]] }, "type_mismatch", /cannot become/],
     [{ compare: [["in", "gs", [1, "x"]]] }, "type_mismatch", /\(in compare\[0\]\[2\]\[1\]\)/],
     [{ compare: [["in", "gs", 1]] }, "invalid_query", /'compare\[0\]\[2\]' expects an array/],
-    [{ sort: [5] }, "unknown_column", /has no column '5' \(in sort\[0\]\)/],
+    [{ sort: [5] }, "unknown_column", /has no column '5', .* \(in sort\[0\]\)/],
     [{ limit: -1 }, "invalid_query", /^'-limit' expects a whole number, 0 or more, got '-1'/],
     [{ offset: 1.5 }, "invalid_query", /^'-offset' expects a whole number/],
     [{ countOnly: 1 }, "invalid_query", /^'countOnly' expects a boolean/],
@@ -183,6 +188,31 @@ test("readSearch() says what is wrong, and where", () => {
       return true;
     });
   }
+});
+
+test("readSearch() refuses what is no search, which would find every row", () => {
+  class Search {
+    readonly limit = 1;
+  }
+  const notSearches: [unknown, string][] = [
+    [undefined, "undefined"],
+    [null, "null"],
+    [5, "5"],
+    [[], "an array"],
+    [Promise.resolve({ limit: 1 }), "a Promise"],
+    [new Map(), "a Map"],
+    [new Date(), "a Date"],
+    [new Search(), "a value of type object"],
+    [() => ({}), "a value of type function"],
+  ];
+  for (const [search, words] of notSearches) {
+    assert.throws(() => readLoose(search), {
+      code: "invalid_query",
+      message: `a search is a string or a plain object, not ${words}`,
+    });
+  }
+  const bare: object = Object.assign(Object.create(null), { limit: 1 });
+  assert.equal(readLoose(bare).limit, 1);
 });
 
 test("QueryBuilder leaves the builder it continues as it was", () => {

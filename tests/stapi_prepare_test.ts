@@ -98,7 +98,7 @@ test("prepared queries refuse values that do not suit", () => {
     [[1, 2, 3, 4], "unknown_parameter", /and 4 values were given$/],
     [["high", 2, 3], "type_mismatch", /which 'high' cannot become \(in \$1\)$/],
     [[null, 2, 3], "type_mismatch", /which null cannot become \(in \$1\)$/],
-    [[undefined, 2, 3], "type_mismatch", /a value of type undefined cannot become \(in \$1\)$/],
+    [[undefined, 2, 3], "type_mismatch", /which undefined cannot become \(in \$1\)$/],
     [[[1], 2, 3], "type_mismatch", /which an array cannot become \(in \$1\)$/],
     [[1, 2 ** 53, 3], "unsafe_integer", /\(in \$2\)$/],
     [

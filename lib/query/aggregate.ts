@@ -11,7 +11,7 @@ import type { Query } from "../stapi/ast.ts";
 import type { Field, FieldOf } from "../stapi/object_form.ts";
 import { QueryError } from "../stapi/query_error.ts";
 import type { CompiledQuery } from "./compiler.ts";
-import { type ColumnMeta, columnOf, type TableMeta } from "./table_meta.ts";
+import { type ColumnMeta, columnOf, noColumn, type TableMeta } from "./table_meta.ts";
 
 /** One aggregate: the number of rows, or a function of the values of a column. */
 export type Aggregate<Row> =
@@ -95,8 +95,7 @@ function readAggregate(table: TableMeta, name: string, aggregate: unknown): Aggr
   }
   const columnId = typeof field === "string" ? table.byName.get(field) : undefined;
   if (columnId === undefined) {
-    const message = `Table ${quote(table.name)} has no column ${quote(field)}`;
-    throw new QueryError("unknown_column", message, place);
+    throw new QueryError("unknown_column", noColumn(table, quote(field)), place);
   }
   const column = columnOf(table, columnId);
   const isNumber = column.kind !== "text" && column.kind !== "bytes" && column.kind !== "bool";

@@ -142,3 +142,9 @@ export function columnOf(table: TableMeta, number: number): ColumnMeta {
   if (column === undefined) throw new RangeError(`Table ${table.name} has no column ${number}`);
   return column;
 }
+
+/** Returns what the error for a column that `table` does not have says; `name` is quoted. */
+export function noColumn(table: TableMeta, name: string): string {
+  const known = table.columns.map((column) => column.name).join(", ");
+  return `Table "${table.name}" has no column ${name}, it has ${known}`;
+}

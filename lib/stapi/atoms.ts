@@ -89,10 +89,14 @@ export function coerceValue(
     case "int64":
       return coerceInt64(table, column, value, place);
     case "float64":
+      // Infinity has no word in a search string, but columns hold it.
+      if (value === Infinity || value === -Infinity) return value;
+      return coerceFinite(value) ?? mismatch(table, column, describe(value), place);
     case "timestamp":
-      if (typeof value === "bigint") return Number(value);
-      if (typeof value === "number" && Number.isFinite(value)) return value === 0 ? 0 : value;
-      break;
+      if (value instanceof Date) {
+        return mismatch(table, column, "a Date", place, "; use its getTime()");
+      }
+      return coerceFinite(value) ?? mismatch(table, column, describe(value), place);
   }
   return mismatch(table, column, describe(value), place);
 }
@@ -104,6 +108,12 @@ const numberShape = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/;
 
 const int64Min = -(2n ** 63n);
 const int64Max = 2n ** 63n - 1n;
+
+function coerceFinite(value: unknown): number | undefined {
+  const number = typeof value === "bigint" ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isFinite(number)) return undefined;
+  return number === 0 ? 0 : number;
+}
 
 function coerceInt64(
   table: TableMeta,
@@ -160,20 +170,30 @@ export function parseBool(text: string): boolean | undefined {
   return undefined;
 }
 
-function mismatch(table: TableMeta, column: ColumnMeta, what: string, place: Place): never {
+function mismatch(
+  table: TableMeta,
+  column: ColumnMeta,
+  what: string,
+  place: Place,
+  advice = "",
+): never {
   throw new QueryError(
     "type_mismatch",
     `Column "${column.name}" of table "${table.name}" is ${column.kind}, ` +
-      `which ${what} cannot become`,
+      `which ${what} cannot become${advice}`,
     place,
   );
 }
 
-function describe(value: unknown): string {
-  if (value === null) return "null";
-  if (value instanceof Uint8Array) return "a Uint8Array";
+/** Returns what a message calls a value that is of the wrong type. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
   if (typeof value === "bigint") return `${value}n`;
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (typeof value === "string") return `'${shorten(value)}'`;
-  return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
+  if (Array.isArray(value)) return "an array";
+  for (const known of [Uint8Array, Date, Map, Set, Promise]) {
+    if (value instanceof known) return `a ${known.name}`;
+  }
+  return `a value of type ${typeof value}`;
 }

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { columnOf, type TableMeta } from "../query/table_meta.ts";
+import { columnOf, noColumn, type TableMeta } from "../query/table_meta.ts";
 import type { Clause, Dialect, Operand, Parameter, Query, SortKey } from "./ast.ts";
 import { coerceValue } from "./atoms.ts";
 import { findOperator, ignoresCase, nullSatisfies, requiredKind } from "./operators.ts";
@@ -207,7 +207,7 @@ export class QueryDraft {
     const name = typeof item.value === "string" ? item.value : String(item.value);
     const number = this.#table.byName.get(name);
     if (number === undefined) {
-      const message = `Table "${this.#table.name}" has no column '${shorten(name)}'`;
+      const message = noColumn(this.#table, `'${shorten(name)}'`);
       throw new QueryError("unknown_column", message, item.place);
     }
     return number;

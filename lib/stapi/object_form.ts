@@ -8,6 +8,7 @@
 import type { TableMeta } from "../query/table_meta.ts";
 import type { Query } from "./ast.ts";
 import { type Item, QueryDraft } from "./draft.ts";
+import { describe } from "./atoms.ts";
 import type { ReadOptions } from "./parser.ts";
 import { type Place, QueryError } from "./query_error.ts";
 
@@ -105,12 +106,30 @@ export function readSearch<Row>(
   table: TableMeta,
   options: ReadOptions = {},
 ): Query {
+  checkPlain(search);
   const parameters = options.parameters ?? false;
   const draft = new QueryDraft(table, options.dialect ?? "default");
   for (const [key, value] of Object.entries(search)) {
     if (value !== undefined) readPart(draft, key, value, parameters);
   }
   return draft.finish();
+}
+
+/**
+ * Refuses what has no options at all, such as a promise of a search: it would find every row, and
+ * `deleteWhere` would delete them.
+ */
+function checkPlain(search: unknown): void {
+  if (typeof search === "object" && search !== null) {
+    const prototype: unknown = Object.getPrototypeOf(search);
+    // The prototype of plain objects, of any realm, has none itself.
+    if (prototype === null || Object.getPrototypeOf(prototype) === null) return;
+  }
+  throw new QueryError(
+    "invalid_query",
+    `a search is a string or a plain object, not ${describe(search)}`,
+    placeOf(""),
+  );
 }
 
 /**
