@@ -5,6 +5,7 @@
  */
 
 import { resolve } from "node:path";
+import { badArgument, checkFunction } from "./arguments.ts";
 import { Catalogue } from "./catalogue.ts";
 import { type ConfigurationName, type ConfigurationValue, getConfig, setConfig } from "./config.ts";
 import { AerostoreError, quote } from "./errors.ts";
@@ -33,6 +34,7 @@ import type { Stats, Verification } from "./stats.ts";
 import { Table } from "./table.ts";
 import { TableHandle } from "./table_handle.ts";
 import {
+  checkTransactionOptions,
   type RetryOptions,
   runTransaction,
   Transaction,
@@ -114,7 +116,7 @@ export class Aerostore implements Disposable {
     const options: OpenOptions & { readonly ephemeral?: string } = typeof first === "string"
       ? second
       : first;
-    const path = typeof first === "string" ? first : first.ephemeral;
+    const path = typeof first === "string" ? first : nameIn(first);
     const attempt = `open ${quote(path)}`;
     checkOptions(options, attempt);
     const connectionOptions = connectionOptionsOf(
@@ -166,7 +168,7 @@ export class Aerostore implements Disposable {
   ): boolean {
     const isPath = typeof first === "string";
     const options = isPath ? second : first;
-    const path = isPath ? first : first.ephemeral;
+    const path = isPath ? first : nameIn(first);
     const attempt = `remove ${quote(path)}`;
     checkOptions(options, attempt);
     const { shmPath, libraryPath } = options;
@@ -236,6 +238,8 @@ export class Aerostore implements Disposable {
    * @throws {AerostoreError} With `serialization_failure` after too many conflicts.
    */
   transaction<T>(run: (transaction: Transaction) => T, options: RetryOptions = {}): T {
+    checkTransactionOptions(options);
+    checkFunction("the first argument", run, "run a transaction");
     const begin = (attempt: number): Transaction => this.#begin(options, attempt);
     return runTransaction(begin, run, options.retriesMax ?? 100);
   }
@@ -248,6 +252,7 @@ export class Aerostore implements Disposable {
    * with `readDurable`, `durability_unknown` if the log fails before what it sees is on disk.
    */
   begin(options: TransactionOptions = {}): Transaction {
+    checkTransactionOptions(options);
     return this.#begin(options, 0);
   }
 
@@ -279,6 +284,7 @@ export class Aerostore implements Disposable {
    * ```
    */
   async beginAsync(options: TransactionOptions = {}): Promise<Transaction> {
+    checkTransactionOptions(options);
     const transaction = this.#begin(options, 0, false);
     if (options.readDurable !== true) return transaction;
     const { waits, position } = this.#connection;
@@ -411,7 +417,7 @@ export class Aerostore implements Disposable {
    * is not empty.
    */
   backup(path: string): SnapshotReport {
-    return perform(this.#connection, "backup", resolve(path));
+    return perform(this.#connection, "backup", this.#backupPath(path));
   }
 
   /**
@@ -421,7 +427,13 @@ export class Aerostore implements Disposable {
    * @param options See {@linkcode SnapshotOptions}.
    */
   backupAsync(path: string, options: SnapshotOptions = {}): Promise<SnapshotReport> {
-    return performAsync(this.#connection, "backup", options, resolve(path));
+    return performAsync(this.#connection, "backup", options, this.#backupPath(path));
+  }
+
+  #backupPath(path: unknown): string {
+    if (typeof path === "string" && path !== "") return resolve(path);
+    const attempt = `write a backup of ${quote(this.path)}`;
+    throw badArgument(attempt, `the path of a directory is needed, not ${quote(path)}`);
   }
 
   /**
@@ -541,4 +553,12 @@ export class Aerostore implements Disposable {
     this.#contexts.set(name, context);
     return context;
   }
+}
+
+/** The name in the options of an ephemeral database, of which nothing is known so far. */
+function nameIn(options: unknown): string {
+  if (typeof options !== "object" || options === null) {
+    throw badArgument(`use ${quote(options)}`, "the path of a directory is needed, or options");
+  }
+  return (options as EphemeralOptions).ephemeral;
 }

@@ -9,6 +9,7 @@
  */
 
 import { TransactionFlag } from "./abi.ts";
+import { badArgument, isIterable } from "./arguments.ts";
 import { type AerostoreError, quote } from "./errors.ts";
 import type { TableLayout } from "./layout.ts";
 import type { Memory } from "./memory.ts";
@@ -35,6 +36,23 @@ const noKey = 0xffff;
 /** Bytes from one key to the next. */
 function strideOf({ primaryKey }: TableLayout): number {
   return primaryKey.kind === "text" ? (primaryKey.capacity + 9) & ~7 : 8;
+}
+
+/**
+ * Returns keys as an array. A generator may use the database, and with it the input buffer, while
+ * it makes a key.
+ *
+ * @param table The name of the table, for the error.
+ * @param keys What the program gave.
+ * @throws {AerostoreError} With `bad_argument` if it cannot be iterated.
+ */
+export function listOfKeys(table: string, keys: unknown): readonly unknown[] {
+  if (Array.isArray(keys)) return keys as readonly unknown[];
+  if (isIterable(keys)) return [...keys];
+  throw badArgument(
+    `find rows of ${quote(table)}`,
+    `keys come in an array or another iterable, not ${quote(keys)}`,
+  );
 }
 
 /** Looks the rows of keys up, as many at a time as fit into the buffers. */

@@ -6,8 +6,9 @@
 
 import { resolve } from "node:path";
 import { Limit } from "./abi.ts";
+import { badArgument, checkFunction, checkOptionNames, checkWord, dialects } from "./arguments.ts";
 import { setConfig } from "./config.ts";
-import { AerostoreError, quote } from "./errors.ts";
+import { quote } from "./errors.ts";
 import { environmentVariable } from "./library.ts";
 import type { RecoveryProgress } from "./maintenance.ts";
 import type { Connection, ConnectionOptions } from "./native.ts";
@@ -132,36 +133,21 @@ const optionNames: ReadonlySet<string> = new Set<keyof EphemeralOptions>([
 
 /** The options that are one of some words. */
 const words: { readonly [Name in "dialect" | "salvage" | "warm"]: readonly string[] } = {
-  dialect: ["default", "speedtables"],
+  dialect: dialects,
   salvage: ["none", "prefix", "files"],
   warm: ["always", "clean-only", "never"],
 };
 
 /** Refuses options that do not exist, or have values that make no sense. */
 export function checkOptions(options: OpenOptions, attempt: string): void {
-  for (const name of Object.keys(options)) {
-    if (optionNames.has(name)) continue;
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: there is no option ${quote(name)}`,
-    );
-  }
+  checkOptionNames(options, optionNames, attempt);
   for (const [name, values] of Object.entries(words)) {
-    const value = options[name as keyof typeof words];
-    if (value === undefined || values.includes(value)) continue;
-    const known = values.map((word) => quote(word));
-    const list = `${known.slice(0, -1).join(", ")} or ${known.at(-1)}`;
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: ${name} is ${list}, not ${quote(value)}`,
-    );
+    checkWord(name, options[name as keyof typeof words], values, attempt);
   }
-  const { onRecovery } = options;
-  if (onRecovery !== undefined && typeof onRecovery !== "function") {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: onRecovery is a function, not ${quote(onRecovery)}`,
-    );
+  const { onRecovery, tables = [] } = options;
+  if (onRecovery !== undefined) checkFunction("onRecovery", onRecovery, attempt);
+  if (!Array.isArray(tables)) {
+    throw badArgument(attempt, `tables is an array, not ${quote(tables)}`);
   }
 }
 
@@ -180,16 +166,16 @@ export function connectionOptionsOf(
   attempt: string,
 ): ConnectionOptions {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: ${ephemeral ? "a name" : "the path of a directory"} is needed`,
+    throw badArgument(
+      attempt,
+      `${ephemeral ? "a name" : "the path of a directory"} is needed`,
     );
   }
   const sizeBytes = parseSize(options.size ?? "1GiB");
   if (sizeBytes < Limit.region_size_min || sizeBytes > Limit.region_size_max) {
-    throw new AerostoreError(
-      "bad_argument",
-      `Cannot ${attempt}: a region has ${Limit.region_size_min} to ${Limit.region_size_max} ` +
+    throw badArgument(
+      attempt,
+      `a region has ${Limit.region_size_min} to ${Limit.region_size_max} ` +
         `bytes, not ${quote(options.size)}`,
     );
   }

@@ -333,6 +333,9 @@ export function defineTable<const Name extends string, C extends Columns>(
 ): TableDefinition<Name, C> {
   checkName(name, "table", `declare table ${quote(name)}`);
   const attempt = `declare table ${quote(name)}`;
+  if (typeof columns !== "object" || columns === null) {
+    throw invalid(attempt, `its columns are an object, not ${quote(columns)}`);
+  }
   const names = Object.keys(columns);
   if (names.length === 0 || names.length > Limit.columns_max) {
     throw invalid(attempt, `it has ${names.length} columns, not 1 to ${Limit.columns_max}`);

@@ -5,9 +5,11 @@
  */
 
 import { RowsFlag } from "./abi.ts";
+import { badArgument, checkOptionNames, checkWord, dialectOf, isIterable } from "./arguments.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
 import { ingest, type IngestOptions, type IngestProgress, type IngestSource } from "./ingest.ts";
+import { listOfKeys } from "./many_keys.ts";
 import type { AggregateResults, Aggregates } from "./query/aggregate.ts";
 import { PreparedQuery, QueryBuilder } from "./query/builder.ts";
 import type { CompiledQuery } from "./query/compiler.ts";
@@ -83,6 +85,8 @@ export interface SearchOptions {
   readonly dialect?: Dialect;
 }
 
+const upsertManyOptionNames: ReadonlySet<string> = new Set<keyof UpsertManyOptions>(["atomic"]);
+
 /** Rows taken from an iterable before the first of them is encoded. */
 const chunkRows = 1024;
 
@@ -156,9 +160,8 @@ export class Table<C extends Columns = Columns> {
    * ```
    */
   getMany(keys: Iterable<KeyOfColumns<C>>): (RowOfColumns<C> | undefined)[] {
-    // A generator may use the database, and with it the input buffer, while it makes a key.
-    const all = Array.isArray(keys) ? keys : [...keys];
-    return this.#handle.getMany(0, all) as (RowOfColumns<C> | undefined)[];
+    const list = listOfKeys(this.name, keys);
+    return this.#handle.getMany(0, list) as (RowOfColumns<C> | undefined)[];
   }
 
   /**
@@ -257,6 +260,12 @@ export class Table<C extends Columns = Columns> {
    * written then; else the rows before it are.
    */
   upsertMany(rows: Iterable<InsertOfColumns<C>>, options: UpsertManyOptions = {}): number {
+    const attempt = `upsert rows into ${quote(this.name)}`;
+    checkOptionNames(options, upsertManyOptionNames, attempt);
+    checkWord("atomic", options.atomic, [true, false], attempt);
+    if (!isIterable(rows)) {
+      throw badArgument(attempt, `${quote(rows)} is neither an array nor another iterable`);
+    }
     const writer = new RowsWriter(this.#handle, options.atomic ?? true);
     return writer.write(rows);
   }
@@ -362,8 +371,9 @@ export class Table<C extends Columns = Columns> {
 
   #compile(
     query: string | SearchQuery<RowOfColumns<C>>,
-    { dialect = this.#executor.dialect }: SearchOptions,
+    options: SearchOptions,
   ): CompiledQuery {
+    const dialect = dialectOf(options, this.#executor.dialect);
     return this.#executor.compiler.compile(query, dialect);
   }
 
@@ -378,7 +388,7 @@ export class Table<C extends Columns = Columns> {
     query: string | SearchQuery<RowOfColumns<C>>,
     options: SearchOptions = {},
   ): PreparedQuery<RowOfColumns<C>, RowsPatch<C>> {
-    const dialect = options.dialect ?? this.#executor.dialect;
+    const dialect = dialectOf(options, this.#executor.dialect);
     const compiled = this.#executor.compiler.prepare(query, dialect);
     return new PreparedQuery<RowOfColumns<C>, RowsPatch<C>>(this.#executor, compiled);
   }

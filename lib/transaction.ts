@@ -5,6 +5,7 @@
  */
 
 import { TransactionFlag } from "./abi.ts";
+import { badArgument, checkOptionNames, checkWord, dialectOf } from "./arguments.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import {
   type QueryContext,
@@ -12,6 +13,7 @@ import {
   TableExecutor,
   type TransactionScope,
 } from "./execution.ts";
+import { listOfKeys } from "./many_keys.ts";
 import type { Connection } from "./native.ts";
 import type { AggregateResults, Aggregates } from "./query/aggregate.ts";
 import { QueryBuilder } from "./query/builder.ts";
@@ -272,6 +274,30 @@ export class Transaction implements Disposable {
   }
 }
 
+const optionNames: ReadonlySet<string> = new Set<keyof RetryOptions>([
+  "readOnly",
+  "snapshot",
+  "synchronousCommit",
+  "readDurable",
+  "retriesMax",
+]);
+
+/**
+ * Refuses options that do not exist, or have values that make no sense.
+ *
+ * @param options What a program gave.
+ * @throws {AerostoreError} With `bad_argument`.
+ */
+export function checkTransactionOptions(options: RetryOptions): void {
+  const attempt = "begin a transaction";
+  checkOptionNames(options, optionNames, attempt);
+  checkWord("readOnly", options.readOnly, [true, false], attempt);
+  checkWord("snapshot", options.snapshot, ["latest", "relaxed"], attempt);
+  const { retriesMax } = options;
+  if (retriesMax === undefined || retriesMax >= 0) return;
+  throw badArgument(attempt, `retriesMax is 0 or more, not ${quote(retriesMax)}`);
+}
+
 /** The flag of a `synchronousCommit` option. */
 function promiseFlag(option: unknown): number {
   if (option === undefined) return 0;
@@ -337,7 +363,8 @@ export class TransactionTable<C extends Columns = Columns> {
   /** Returns views of the rows of `keys`, in their order; see {@linkcode Table.getMany}. */
   getMany(keys: Iterable<KeyOfColumns<C>>): (RowView<RowOfColumns<C>> | undefined)[] {
     this.#check();
-    const views = this.#handle.viewMany(this.#transaction, [...keys], this.#state.scope);
+    const list = listOfKeys(this.#handle.layout.name, keys);
+    const views = this.#handle.viewMany(this.#transaction, list, this.#state.scope);
     return views as (RowView<RowOfColumns<C>> | undefined)[];
   }
 
@@ -455,9 +482,10 @@ export class TransactionTable<C extends Columns = Columns> {
 
   #compile(
     query: string | SearchQuery<RowOfColumns<C>>,
-    { dialect = this.#executor.dialect }: SearchOptions,
+    options: SearchOptions,
   ): CompiledQuery {
     this.#check();
+    const dialect = dialectOf(options, this.#executor.dialect);
     return this.#executor.compiler.compile(query, dialect);
   }
 

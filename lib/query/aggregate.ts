@@ -71,6 +71,10 @@ export function readAggregates(
   table: TableMeta,
   aggregates: Readonly<Record<string, unknown>>,
 ): AggregateRequest[] {
+  if (typeof aggregates !== "object" || aggregates === null) {
+    const message = `Aggregates are an object, not ${quote(aggregates)}`;
+    throw new QueryError("invalid_query", message, { offset: -1, word: "aggregate" });
+  }
   const entries = Object.entries(aggregates);
   if (entries.length > requestsMax) {
     const message = `A query computes at most ${requestsMax} aggregates, not ${entries.length}`;
