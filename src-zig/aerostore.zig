@@ -124,6 +124,9 @@ test {
     _ = @import("plan_encoder.zig");
     _ = @import("query_memory.zig");
     _ = @import("result.zig");
+    _ = @import("batch.zig");
+    _ = @import("filtered_scan.zig");
+    _ = @import("sorted_rows.zig");
     _ = @import("sort_order.zig");
     _ = @import("row_sorter.zig");
     _ = @import("top_heap.zig");

@@ -10,10 +10,10 @@
 
 const std = @import("std");
 const sync = @import("sync");
-const executor = @import("executor.zig");
+const BatchWriter = @import("batch.zig").BatchWriter;
+const Cursor = @import("executor.zig").Cursor;
 const result = @import("result.zig");
 const RowRef = @import("row.zig").RowRef;
-const Cursor = executor.Cursor;
 const assert = std.debug.assert;
 
 const block_size = 256;
@@ -56,7 +56,7 @@ const Run = struct {
     report: Report = .{},
     output: []align(8) u8,
     base: usize,
-    writer: executor.Writer,
+    writer: BatchWriter,
     rows: [block_size]RowRef = undefined,
 
     /// Fetches rows. False if there are no more.
@@ -104,7 +104,7 @@ const Run = struct {
         const cursor = run.cursor;
         const started = sync.nowNs();
         if (cursor.isSorted()) {
-            for (rows) |row| try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
+            for (rows) |row| try cursor.sorted.offer(row);
             run.report.sorted += @floatFromInt(rows.len);
             run.report.sort_ns += since(started);
             return;
@@ -131,14 +131,14 @@ const Run = struct {
     fn endBatch(run: *Run) void {
         run.report.output_bytes += @floatFromInt(run.writer.batch.bytes);
         run.report.batches += 1;
-        run.writer = .{ .cursor = run.cursor, .output = run.output, .base = run.base };
+        run.writer = run.cursor.batchWriter(run.output, run.base);
     }
 
     fn emit(run: *Run) !void {
         const cursor = run.cursor;
         const started = sync.nowNs();
         try cursor.arrange();
-        run.report.kept = @floatFromInt(cursor.entries.len);
+        run.report.kept = @floatFromInt(cursor.sorted.entries.len);
         run.report.sort_ns += since(started);
         const sorted = sync.nowNs();
         while (cursor.phase == .emit) {
@@ -172,7 +172,7 @@ pub fn measure(
         .steps = first[0..predicates.len],
         .output = rest,
         .base = base,
-        .writer = .{ .cursor = cursor, .output = rest, .base = base },
+        .writer = cursor.batchWriter(rest, base),
     };
     for (run.steps, cursor.filter.clauses) |*step, clause| {
         step.* = .{ .clause = @floatFromInt(clause) };

@@ -2,27 +2,9 @@
 //!
 //! A `Cursor` is one query on its way. It owns a copy of the plan, so the caller may reuse the
 //! buffer the plan came in, and its memory lasts until `close`; a cursor that is opened again
-//! reuses it. It knows nothing of the engine. The caller gives a source, any value with
-//!
-//!     fn next(source) !?RowRef
-//!
-//! and passes the same source to every `fill` until it says `done`. What a source promises:
-//!
-//!   * a row's memory stays readable until the source is asked for the next row; for a cursor
-//!     whose `keepsRows` is true, until the query is closed
-//!   * every row once, all of one snapshot
-//!
-//! A source may have as well
-//!
-//!     fn nextPassing(source, first: *const Predicate, budget: *u64) !?RowRef
-//!
-//! which passes over the rows that fail the first test, and counts each row that it looks at. It
-//! gives rows of a size that the table has. And
-//!
-//!     fn countPassing(source, predicates: []const Predicate, budget: *u64) !u64
-//!
-//! which gives the number of rows that pass all tests, and counts down for each that it looks at;
-//! it ends where the source or the budget does.
+//! reuses it. It knows nothing of the engine. The caller gives a source of rows
+//! (`filtered_scan.zig` says what that is) and passes the same one to every `fill` until it says
+//! `done`. The rows of a cursor whose `keepsRows` is true must stay readable until it is closed.
 //!
 //! A plan without a sort streams: a batch ends when the output is full and goes on with the same
 //! source, and the source is not read past the limit. A plan with a sort reads the source to its
@@ -37,19 +19,21 @@
 //!   * a batch never holds part of a record; `held` is the row that did not fit
 
 const std = @import("std");
+const Batch = batch_module.Batch;
+const batch_module = @import("batch.zig");
 const Filter = @import("filter.zig").Filter;
+const FilteredScan = @import("filtered_scan.zig").FilteredScan;
 const Plan = @import("plan.zig").Plan;
 const QueryMemory = query_memory.QueryMemory;
 const query_memory = @import("query_memory.zig");
 const result = @import("result.zig");
 const row_module = @import("row.zig");
-const Sorter = @import("row_sorter.zig").Sorter;
-const sort_order = @import("sort_order.zig");
+const SortedRows = @import("sorted_rows.zig").SortedRows;
+const SortOrder = @import("sort_order.zig").SortOrder;
 const TableInfo = @import("table_info.zig").TableInfo;
-const TopHeap = @import("top_heap.zig").TopHeap;
 const Allocator = std.mem.Allocator;
+const BatchWriter = batch_module.BatchWriter;
 const RowRef = row_module.RowRef;
-const SortOrder = sort_order.SortOrder;
 const assert = std.debug.assert;
 
 pub const Options = struct {
@@ -58,14 +42,6 @@ pub const Options = struct {
     /// Rows to look at before the batch ends, full or not. Lets a long search yield: a sort moves
     /// eight times as many.
     examine_max: u64 = std.math.maxInt(u64),
-};
-
-pub const Batch = struct {
-    /// Records or handles in the output.
-    rows: u32 = 0,
-    bytes: u32 = 0,
-    /// There is nothing more; `fill` need not be called again.
-    done: bool = false,
 };
 
 pub const Stats = struct {
@@ -80,48 +56,37 @@ pub const Stats = struct {
 pub const Cursor = struct {
     gpa: Allocator,
     memory: QueryMemory,
-    heap: Heap,
     table: *const TableInfo,
     plan: Plan,
     filter: Filter,
     projector: result.Projector,
-    order: SortOrder,
+    /// The rows of the result, if the plan has a sort.
+    sorted: SortedRows,
     phase: Phase,
     /// Rows of the result still to leave out, and still to return.
     skip: u64,
     left: u64,
     /// A row that passed and was not written yet.
     held: ?RowRef,
-    sorter: Sorter,
-    /// What a large sort works in.
-    scratch: []sort_order.Entry,
-    /// The sorted rows and how many of them went out.
-    entries: []const sort_order.Entry,
-    entries_at: usize,
     stats: Stats,
 
-    const Heap = TopHeap(sort_order.Entry, *const SortOrder);
     const Phase = enum { closed, scan, sort, emit, done };
     /// Moves of a sort for each row that may be looked at: they take about as long.
     const sort_moves = 8;
-    /// Memory that a closed cursor keeps for the next query.
-    const retained_bytes = 64 * 1024;
 
-    /// Makes a closed cursor. It does not move afterwards: the heap refers to it.
+    /// Makes a closed cursor. It does not move afterwards: what it holds refers to it.
     pub fn create(gpa: Allocator) Allocator.Error!*Cursor {
         const cursor = try gpa.create(Cursor);
         cursor.gpa = gpa;
         cursor.memory.init(gpa);
-        cursor.heap = .init(0, &cursor.order);
+        cursor.sorted.init(gpa);
         cursor.phase = .closed;
-        cursor.scratch = &.{};
         return cursor;
     }
 
     pub fn destroy(cursor: *Cursor) void {
         const gpa = cursor.gpa;
-        gpa.free(cursor.scratch);
-        cursor.heap.deinit(gpa);
+        cursor.sorted.deinit();
         cursor.memory.deinit();
         gpa.destroy(cursor);
     }
@@ -146,33 +111,20 @@ pub const Cursor = struct {
         const plan = &cursor.plan;
         cursor.filter = try .compile(arena, plan, table);
         cursor.projector = try .compile(arena, plan.projection, table);
-        cursor.order = try .compile(arena, plan.sorts, table);
+        const order: SortOrder = try .compile(arena, plan.sorts, table);
         cursor.skip = plan.offset;
         cursor.left = plan.limit orelse std.math.maxInt(u64);
         cursor.held = null;
-        cursor.entries = &.{};
-        cursor.entries_at = 0;
+        cursor.sorted.open(order, cursor.skip, cursor.left);
         cursor.stats = .{};
-
-        const kept = std.math.lossyCast(usize, cursor.skip +| cursor.left);
-        cursor.heap.reset(kept, &cursor.order);
         cursor.phase = if (cursor.filter.never or cursor.left == 0) .done else .scan;
     }
 
     /// Ends the query and gives its memory back, but for a little that the next one reuses.
     pub fn close(cursor: *Cursor) void {
         cursor.phase = .closed;
-        cursor.freeScratch();
+        cursor.sorted.close();
         cursor.memory.reset();
-        const entry_size = @sizeOf(sort_order.Entry);
-        if (cursor.heap.items.capacity * entry_size > retained_bytes) {
-            cursor.heap.items.clearAndFree(cursor.gpa);
-        }
-    }
-
-    fn freeScratch(cursor: *Cursor) void {
-        cursor.gpa.free(cursor.scratch);
-        cursor.scratch = &.{};
     }
 
     /// Whether there is anything to ask a source for. If not, any source will do.
@@ -199,7 +151,7 @@ pub const Cursor = struct {
     ) !Batch {
         assert(cursor.phase != .closed);
         assert(output.len >= result.record_size_max);
-        var writer: Writer = .{ .cursor = cursor, .output = output, .base = options.handle_base };
+        var writer = cursor.batchWriter(output, options.handle_base);
 
         if (cursor.phase == .scan) {
             if (cursor.plan.flags.count_only) {
@@ -241,17 +193,9 @@ pub const Cursor = struct {
     }
 
     fn count(cursor: *Cursor, source: anytype, examine_max: u64) !void {
-        var scan: Scan = .init(cursor, examine_max);
-        defer scan.finish(cursor);
-        const wanted = cursor.skip +| cursor.left;
-        var found: u64 = 0;
-        if (wanted == std.math.maxInt(u64) and has(@TypeOf(source), "countPassing")) {
-            found = try source.countPassing(cursor.filter.predicates, &scan.budget);
-            scan.matched = found;
-            scan.at_end = scan.budget > 0;
-        } else while (found < wanted) : (found += 1) {
-            _ = try scan.next(source) orelse break;
-        }
+        var scan: FilteredScan = .init(&cursor.filter, cursor.table, examine_max);
+        defer cursor.noteScan(&scan);
+        const found = try scan.count(source, cursor.skip +| cursor.left);
         cursor.noteCount(found, scan.at_end);
     }
 
@@ -270,6 +214,11 @@ pub const Cursor = struct {
             cursor.noteCount(found, source.isDone());
         }
         return cursor.phase == .done;
+    }
+
+    inline fn noteScan(cursor: *Cursor, scan: *const FilteredScan) void {
+        cursor.stats.examined += scan.examined();
+        cursor.stats.matched += scan.matched;
     }
 
     fn noteCount(cursor: *Cursor, found: u64, at_end: bool) void {
@@ -296,11 +245,11 @@ pub const Cursor = struct {
         filter.clauses = filter.clauses[0..kept];
     }
 
-    fn stream(cursor: *Cursor, source: anytype, examine_max: u64, writer: anytype) !void {
-        var scan: Scan = .init(cursor, examine_max);
-        defer scan.finish(cursor);
+    fn stream(cursor: *Cursor, source: anytype, examine_max: u64, sink: anytype) !void {
+        var scan: FilteredScan = .init(&cursor.filter, cursor.table, examine_max);
+        defer cursor.noteScan(&scan);
         if (cursor.held) |row| {
-            if (!try writer.append(row)) return;
+            if (!try sink.append(row)) return;
             cursor.held = null;
             cursor.left -= 1;
         }
@@ -313,7 +262,7 @@ pub const Cursor = struct {
                 cursor.skip -= 1;
                 continue;
             }
-            if (!try writer.append(row)) {
+            if (!try sink.append(row)) {
                 cursor.held = row;
                 return;
             }
@@ -323,10 +272,10 @@ pub const Cursor = struct {
     }
 
     fn collect(cursor: *Cursor, source: anytype, examine_max: u64) !void {
-        var scan: Scan = .init(cursor, examine_max);
-        defer scan.finish(cursor);
+        var scan: FilteredScan = .init(&cursor.filter, cursor.table, examine_max);
+        defer cursor.noteScan(&scan);
         while (try scan.next(source)) |row| {
-            try cursor.heap.offer(cursor.gpa, cursor.order.entry(row));
+            try cursor.sorted.offer(row);
         }
         if (scan.at_end) try cursor.beginSort(examine_max != std.math.maxInt(u64));
     }
@@ -338,130 +287,31 @@ pub const Cursor = struct {
     }
 
     fn beginSort(cursor: *Cursor, in_steps: bool) Allocator.Error!void {
-        if (cursor.heap.is_heap and !in_steps) return cursor.endSort(cursor.heap.sorted());
-        const arena = cursor.memory.allocator();
-        const entries = cursor.heap.items.items;
-        const is_small = entries.len * @sizeOf(sort_order.Entry) <= retained_bytes;
-        const scratch = try (if (is_small) arena else cursor.gpa).alloc(
-            sort_order.Entry,
-            entries.len,
-        );
-        if (!is_small) cursor.scratch = scratch;
-        cursor.sorter = try .init(arena, &cursor.order, entries, scratch);
-        cursor.phase = .sort;
+        const is_sorted = try cursor.sorted.begin(cursor.memory.allocator(), in_steps);
+        cursor.phase = if (is_sorted) .emit else .sort;
     }
 
     fn sort(cursor: *Cursor, moves: u64) void {
-        if (!cursor.sorter.step(std.math.lossyCast(usize, moves))) return;
-        cursor.freeScratch();
-        cursor.endSort(cursor.heap.items.items);
+        if (cursor.sorted.step(moves)) cursor.phase = .emit;
     }
 
-    fn endSort(cursor: *Cursor, entries: []const sort_order.Entry) void {
-        cursor.entries = entries;
-        cursor.entries_at = @min(cursor.skip, entries.len);
-        cursor.phase = .emit;
+    /// Gives sorted rows to `sink` until it has enough of them.
+    pub fn emit(cursor: *Cursor, sink: anytype) !void {
+        if (try cursor.sorted.emit(sink)) cursor.phase = .done;
     }
 
-    /// Writes sorted rows until the writer has enough of them.
-    pub fn emit(cursor: *Cursor, writer: anytype) !void {
-        while (cursor.entries_at < cursor.entries.len) {
-            const ahead = cursor.entries_at + sort_order.prefetch_distance;
-            if (ahead < cursor.entries.len) @prefetch(cursor.entries[ahead].row.payload, .{});
-            if (!try writer.append(cursor.entries[cursor.entries_at].row)) return;
-            cursor.entries_at += 1;
-        }
-        cursor.phase = .done;
-    }
-};
-
-/// Whether the source can do what it need not.
-inline fn has(comptime Source: type, comptime name: []const u8) bool {
-    return @hasDecl(std.meta.Child(Source), name);
-}
-
-/// The innermost loop of a batch. Its counters are here and not in the cursor so that they stay in
-/// registers.
-const Scan = struct {
-    filter: *const Filter,
-    size_min: u32,
-    size_max: u32,
-    /// Rows the batch may still look at.
-    budget: u64,
-    examine_max: u64,
-    matched: u64 = 0,
-    /// The source has no more rows; otherwise the budget has ended.
-    at_end: bool = false,
-
-    inline fn init(cursor: *const Cursor, examine_max: u64) Scan {
+    /// Begins a batch of rows in the form that the plan wants.
+    pub fn batchWriter(
+        cursor: *const Cursor,
+        output: []align(8) u8,
+        handle_base: usize,
+    ) BatchWriter {
         return .{
-            .filter = &cursor.filter,
-            .size_min = cursor.table.fixed_size,
-            .size_max = cursor.table.payload_size_max,
-            .budget = examine_max,
-            .examine_max = examine_max,
+            .projector = &cursor.projector,
+            .handles = cursor.plan.flags.handles,
+            .output = output,
+            .handle_base = handle_base,
         };
-    }
-
-    inline fn finish(scan: *const Scan, cursor: *Cursor) void {
-        cursor.stats.examined += scan.examine_max - scan.budget;
-        cursor.stats.matched += scan.matched;
-    }
-
-    /// The next row that passes; null where the source or the budget ends.
-    inline fn next(scan: *Scan, source: anytype) !?RowRef {
-        if (comptime has(@TypeOf(source), "nextPassing")) {
-            if (scan.filter.predicates.len > 0) return scan.nextPassing(source);
-        }
-        while (scan.budget > 0) {
-            const row = try source.next() orelse {
-                scan.at_end = true;
-                return null;
-            };
-            scan.budget -= 1;
-            if (row.size < scan.size_min or row.size > scan.size_max) return error.Corrupt;
-            if (!scan.filter.matches(row)) continue;
-            scan.matched += 1;
-            return row;
-        }
-        return null;
-    }
-
-    inline fn nextPassing(scan: *Scan, source: anytype) !?RowRef {
-        const first = &scan.filter.predicates[0];
-        while (scan.budget > 0) {
-            const row = try source.nextPassing(first, &scan.budget) orelse {
-                scan.at_end = scan.budget > 0;
-                return null;
-            };
-            if (!scan.filter.matchesRest(row)) continue;
-            scan.matched += 1;
-            return row;
-        }
-        return null;
-    }
-};
-
-/// Appends rows to the output, as records or handles.
-pub const Writer = struct {
-    cursor: *const Cursor,
-    output: []align(8) u8,
-    base: usize,
-    batch: Batch = .{},
-
-    pub inline fn append(writer: *Writer, row: RowRef) error{}!bool {
-        const rest: []align(8) u8 = @alignCast(writer.output[writer.batch.bytes..]);
-        if (writer.cursor.plan.flags.handles) {
-            if (rest.len < 8) return false;
-            assert(@intFromPtr(row.payload) >= writer.base);
-            const handle: f64 = @floatFromInt((@intFromPtr(row.payload) - writer.base) / 8);
-            std.mem.writeInt(u64, rest[0..8], @bitCast(handle), .little);
-            writer.batch.bytes += 8;
-        } else {
-            writer.batch.bytes += writer.cursor.projector.write(row, rest) orelse return false;
-        }
-        writer.batch.rows += 1;
-        return true;
     }
 };
 

@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const connection_module = @import("connection.zig");
+const Batch = @import("batch.zig").Batch;
 const executor = @import("executor.zig");
 const index_count = @import("index_count.zig");
 const index_scan = @import("index_scan.zig");
@@ -392,7 +393,7 @@ fn fillOutput(connection: *Connection, query: *Query) Error!bool {
     };
     const output = if (yields) connection.output[0..yielding_bytes] else connection.output;
     var none: NoRows = .{};
-    const batch: executor.Batch = switch (query.source) {
+    const batch: Batch = switch (query.source) {
         .none => try cursor.fill(&none, output, options),
         .index => |source| try cursor.fill(source, output, options),
         .counter => |source| .{ .done = try cursor.countBy(source, options.examine_max) },
