@@ -78,7 +78,7 @@ fn build(session: *Session, table: *const TableInfo, index: *const Index) Error!
         _ = vacuum.drain(session, 4 * rows_per_pin);
         session.unpin();
     }
-    if (index.unique and !isUnique(session, index)) {
+    if (index.unique and !isUnique(session, table, index)) {
         table_indexes.setPhase(region, index.root, .emptying);
         try empty(session, index);
         table_indexes.setPhase(region, index.root, .none);
@@ -238,7 +238,7 @@ pub fn collect(session: *Session, count: u32) Error!void {
 }
 
 /// Whether no two rows have the same key. Writers see to what is written meanwhile.
-fn isUnique(session: *Session, index: *const Index) bool {
+fn isUnique(session: *Session, table: *const TableInfo, index: *const Index) bool {
     const region = session.region;
     const ordered: ordered_index.OrderedIndex = .at(region, index.root);
     session.pin();
@@ -252,7 +252,10 @@ fn isUnique(session: *Session, index: *const Index) bool {
         const here = index_entry.rowOf(region, at);
         defer before = at;
         if (before == 0 or before == at or hasNull(index, here)) continue;
-        if (index.keys.isSame(index_entry.rowOf(region, before), here)) return false;
+        if (!index.keys.isSame(index_entry.rowOf(region, before), here)) continue;
+        const key = version_module.nodeAt(region, row).key();
+        session.index_scratch.violation.set(table, index, key);
+        return false;
     }
     return true;
 }

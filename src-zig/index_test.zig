@@ -371,6 +371,19 @@ test "indexes: a unique key is one row's, nulls are not, and two rows may swap t
     const swapped = try statement.writeMany(indexed.session, &writes);
     try testing.expectEqual(.done, swapped.outcome);
     try testing.expectEqual(.unique_violation, try indexed.put(.insert, 5, 11, "a"));
+    // Of a statement of many rows it is known which.
+    for ([_]i64{ 5, 6, 7, 8 }) |taken| {
+        var more: [4]Line = undefined;
+        var many: [4]transaction.Write = undefined;
+        for (&more, &many, 5..) |*line, *one, id| {
+            const number: i64 = @intCast(id);
+            try line.init(&indexed, .insert, number, if (number == taken) 11 else 100 + number, "a");
+            one.* = line.write;
+        }
+        const refused = try statement.writeMany(indexed.session, &many);
+        try testing.expectEqual(.unique_violation, refused.outcome);
+        try testing.expectEqual(@as([8]u8, @bitCast(taken)), many[refused.failed].key.cell[0..8].*);
+    }
     try testing.expectEqual(.done, try indexed.put(.delete, 2, null, null));
     try testing.expectEqual(.done, try indexed.put(.insert, 5, 11, "a"));
     indexed.bench.settle(indexed.session);

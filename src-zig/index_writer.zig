@@ -42,6 +42,7 @@ const Session = @import("session.zig").Session;
 const RelPtr = version_module.RelPtr;
 const RowRef = row_module.RowRef;
 const TableInfo = table_info.TableInfo;
+const UniqueViolation = @import("unique_violation.zig").UniqueViolation;
 const Xmin = version_module.Xmin;
 const Write = @import("row_write.zig").Write;
 const versionAt = version_module.versionAt;
@@ -71,6 +72,8 @@ pub const Scratch = struct {
     ahead: index_ahead.Ahead = .{},
     /// For each index the one for the new key, and the one for the old key.
     nears: [count_max][2]?*const index_ahead.Search = @splat(.{ null, null }),
+    /// Of the last transaction that had one.
+    violation: UniqueViolation = undefined,
 };
 
 /// What happens to the row.
@@ -399,7 +402,10 @@ pub fn areUnique(installer: *const Installer, position: Position) bool {
                 if (!index.unique or !index.phase(region).isKept()) continue;
                 const is_new = version.flags & Flags.insert != 0;
                 if (!is_new and version.dirty & index.mask == 0) continue;
-                if (!isAlone(installer, index, at, position)) return false;
+                if (isAlone(installer, index, at, position)) continue;
+                const node = version_module.nodeAt(region, version.row.load(.monotonic));
+                installer.session.index_scratch.violation.set(table, index, node.key());
+                return false;
             }
         }
         at = version.txn_next.load(.monotonic);

@@ -63,8 +63,11 @@ const Sink = struct {
             // The record's index means nothing to the reader of the text; its line does.
             const line = sink.ingest.lineOf(connection.control.failed_index);
             connection.control.failed_index = std.math.lossyCast(u32, line);
-            if (connection.detail.len == 0) connection.detail.set("line {d}: {s}", .{
+            const known = connection.detail;
+            if (known.len == 0) connection.detail.set("line {d}: {s}", .{
                 line, @import("status.zig").fromError(err).text(),
+            }) else if (err == error.UniqueViolation) connection.detail.set("line {d}: {s}", .{
+                line, known.text(),
             });
             return err;
         };

@@ -298,9 +298,22 @@ fn commitOne(connection: *Connection, one: *const Write) Error!u64 {
     const session = try connection.takeSession();
     defer connection.releaseSession(session);
     const outcome = try statement.write(session, one);
-    try check(connection, one, outcome.outcome);
+    try checkIn(session, connection, one, outcome.outcome);
     connection.control.position = @floatFromInt(outcome.position);
     return outcome.position;
+}
+
+/// Maps what became of a statement that was committed.
+fn checkIn(
+    session: *const @import("session.zig").Session,
+    connection: *Connection,
+    one: *const Write,
+    outcome: transaction.Outcome,
+) Error!void {
+    if (outcome == .unique_violation) {
+        session.index_scratch.violation.describe(&connection.detail);
+    }
+    return check(connection, one, outcome);
 }
 
 /// Maps what became of a write.
@@ -468,7 +481,7 @@ fn writeChunks(collector: *Collector) Error!void {
         if (outcome.position != 0) connection.control.position = @floatFromInt(outcome.position);
         if (outcome.outcome != .done) {
             connection.control.failed_index = first + @as(u32, @intCast(outcome.failed));
-            return check(connection, &writes[outcome.failed], outcome.outcome);
+            return checkIn(session, connection, &writes[outcome.failed], outcome.outcome);
         }
         if (problem) |err| return err;
     }
@@ -514,7 +527,7 @@ fn writeTogether(connection: *Connection, writes: []const Write) Error!void {
         return;
     }
     connection.control.failed_index = order[outcome.failed];
-    try check(connection, &scratch.sorted.items[outcome.failed], outcome.outcome);
+    try checkIn(session, connection, &scratch.sorted.items[outcome.failed], outcome.outcome);
 }
 
 fn precedes(writes: []const Write, a: u32, b: u32) bool {

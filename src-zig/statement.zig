@@ -112,6 +112,15 @@ pub fn writeMany(session: *Session, writes: []Write) Error!ManyResult {
     }
 }
 
+/// Which write was not alone with its value.
+fn violator(session: *const Session, writes: []const Write) usize {
+    const violation = &session.index_scratch.violation;
+    for (writes, 0..) |*one, index| {
+        if (violation.isOf(one.table, one.key.cell)) return index;
+    }
+    return 0;
+}
+
 /// Writes rows one by one, each a transaction of its own, and stops at the first that is refused.
 /// The look-ups of the rows behind are started ahead. `failed` is the number of rows written.
 pub fn writeEach(session: *Session, writes: []const Write) Error!ManyResult {
@@ -190,7 +199,10 @@ fn attemptMany(session: *Session, writes: []const Write) Error!ManyResult {
     return switch (try installer.commit(null)) {
         .committed => |position| .{ .outcome = .done, .position = position },
         .conflict => .{ .outcome = .conflict },
-        .unique_violation => .{ .outcome = .unique_violation },
+        .unique_violation => .{
+            .outcome = .unique_violation,
+            .failed = violator(session, writes),
+        },
         .kicked => .{ .outcome = .kicked },
     };
 }

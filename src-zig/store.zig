@@ -395,10 +395,9 @@ pub const Store = struct {
         const session = try store.engine.openSession();
         defer store.engine.closeSession(session);
         index_build.complete(session, &schema.table) catch |err| {
-            if (err == error.UniqueViolation) detail.set(
-                "rows of table \"{s}\" have equal values in a column that is to be unique",
-                .{schema.table.name()},
-            );
+            if (err == error.UniqueViolation) {
+                session.index_scratch.violation.describe(detail);
+            }
             return err;
         };
     }

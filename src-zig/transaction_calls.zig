@@ -10,6 +10,7 @@ const row_calls = @import("row_calls.zig");
 const row_module = @import("row.zig");
 const table_info = @import("table_info.zig");
 const transaction = @import("transaction.zig");
+const unique_violation = @import("unique_violation.zig");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
 const Key = pk_map.Key;
@@ -172,7 +173,11 @@ fn commitOpen(connection: *Connection, open: *Open, number: u32) Error!u64 {
             connection.control.position = @floatFromInt(position);
             return if (wrote) position else 0;
         },
-        .unique_violation => return error.UniqueViolation,
+        .unique_violation => {
+            const session = open.inner.session;
+            session.index_scratch.violation.describe(&connection.detail);
+            return error.UniqueViolation;
+        },
         .conflict => {
             const conflict = open.inner.conflict;
             const hash = if (conflict == .row) conflict.row.key.hash else 0;
@@ -193,20 +198,9 @@ fn describe(connection: *Connection, conflict: open_transaction.Conflict) void {
             .{table.name()},
         ),
         .row => |row| {
-            const name = row.table.name();
-            const column = &row.table.columns[row.table.primary_key];
-            const cell = row.key.cell;
-            switch (column.kind) {
-                .int32 => detail.set("another transaction changed row {d} of table \"{s}\"", .{
-                    std.mem.readInt(i32, cell[0..4], .little), name,
-                }),
-                .int64 => detail.set("another transaction changed row {d} of table \"{s}\"", .{
-                    std.mem.readInt(i64, cell[0..8], .little), name,
-                }),
-                else => detail.set("another transaction changed row \"{s}\" of table \"{s}\"", .{
-                    cell[2..], name,
-                }),
-            }
+            detail.set("another transaction changed row ", .{});
+            unique_violation.addKey(detail, row.table, row.key.cell);
+            detail.add(" of table \"{s}\"", .{row.table.name()});
         },
     }
 }

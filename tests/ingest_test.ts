@@ -179,6 +179,23 @@ describe("ingestTsv()", () => {
       assert.deepEqual(sorted(table).map((row) => row.id), ["A1", "C3"]);
     }));
 
+  test("names the line whose row has a value that only another may have", async () => {
+    const User = defineTable("User", { id: t.int32().primaryKey(), name: t.text(9).unique() });
+    using store = new Store();
+    const users = store.open({ tables: [User] }).table(User);
+    users.insert({ id: 1, name: "ada" });
+    for (let bad = 1; bad <= 5; bad++) {
+      const lines = [1, 2, 3, 4, 5].map((i) => `${10 + i}\t${i === bad ? "ada" : i}\n`);
+      await assert.rejects(users.ingestTsv(lines.join("")), {
+        code: "unique_violation",
+        message:
+          `Cannot ingest into "User": line ${bad}: another row of table "User" has the value ` +
+          `that row ${10 + bad} has in the unique index on "name" (unique_violation)`,
+      });
+    }
+    assert.equal(users.count(), 1);
+  });
+
   test("replaces rows, or takes an existing key for a bad line", () =>
     withTable(async (table) => {
       await table.ingestTsv("A1\t\t1\t\t\t\t\n");

@@ -164,6 +164,47 @@ test("unique() refuses a second row with the value, but not a second null", () =
   assert.deepEqual(users.search("-compare {{= name ada}}").all(), [{ id: 2, name: "ada" }]);
 });
 
+test("unique() says which row of which table has the value of another, in which columns", () => {
+  const User = defineTable("User", {
+    id: t.int32().primaryKey(),
+    name: t.text(40).nullable().unique(),
+    first: t.int32().default(0),
+    second: t.int32().nullable(),
+  }, { indexes: [{ columns: ["second", "first"], unique: true }] });
+  using store = new Store();
+  const database = store.open({ tables: [User] });
+  const users = database.table(User);
+  users.insert({ id: 1, name: "ada", second: 5 });
+  const words = (id: number, columns: string): string =>
+    `another row of table "User" has the value that row ${id} has in the unique index on ` +
+    `${columns} (unique_violation)`;
+  assert.throws(() => users.insert({ id: 2, name: "ada" }), {
+    message: `Cannot insert row 2 into "User": ${words(2, '"name"')}`,
+  });
+  assert.throws(() => users.insert({ id: 3, second: 5 }), {
+    message: `Cannot insert row 3 into "User": ${words(3, '"second", "first"')}`,
+  });
+  const commit = () =>
+    database.transaction((tx) => {
+      for (const id of [4, 5, 6]) tx.table(User).insert({ id, second: id });
+    });
+  assert.throws(commit, {
+    message: `Cannot commit the transaction: ${words(5, '"second", "first"')}`,
+  });
+  for (const atomic of [true, false]) {
+    for (let at = 0; at < 5; at++) {
+      const rows = [0, 1, 2, 3, 4].map((i) => ({ id: 10 + i, name: i === at ? "ada" : `${i}` }));
+      assert.throws(() => users.upsertMany(rows, { atomic }), {
+        message: `Cannot upsert rows into "User", at index ${at}: ${words(10 + at, '"name"')}`,
+      });
+      users.query().where("id", ">=", 10).delete();
+    }
+  }
+  const Unique = defineTable("User", { ...User.columns, first: t.int32().default(0).unique() });
+  users.insert({ id: 2 });
+  assert.throws(() => store.open({ tables: [Unique] }), /"first" \(unique_violation\)$/);
+});
+
 test("an index that a declaration adds is built from the rows that are there", () => {
   using store = new Store();
   const before = store.open({ tables: [defineTable("T", columns)] });
