@@ -377,7 +377,8 @@ test "indexes: a unique key is one row's, nulls are not, and two rows may swap t
         var many: [4]transaction.Write = undefined;
         for (&more, &many, 5..) |*line, *one, id| {
             const number: i64 = @intCast(id);
-            try line.init(&indexed, .insert, number, if (number == taken) 11 else 100 + number, "a");
+            const n = if (number == taken) 11 else 100 + number;
+            try line.init(&indexed, .insert, number, n, "a");
             one.* = line.write;
         }
         const refused = try statement.writeMany(indexed.session, &many);
