@@ -161,6 +161,7 @@ test {
         _ = @import("abi_control.zig");
         _ = @import("abi_gen.zig");
         _ = @import("abi_surface.zig");
+        _ = @import("abi_test.zig");
         _ = catalogue;
         _ = catalogue_image;
         _ = @import("cold_recovery.zig");
@@ -200,6 +201,7 @@ test {
         _ = @import("layout_doc_test.zig");
         _ = @import("lock_file.zig");
         _ = @import("notifier.zig");
+        _ = @import("open_options.zig");
         _ = @import("opening.zig");
         _ = @import("os.zig");
         _ = panic_module;
