@@ -59,7 +59,8 @@ pub export fn aero_open(options: ?[*]const u8, size: u32) i32 {
 /// As `aero_open`, in a thread of its own: `aero_open_wait` tells how far it is.
 pub export fn aero_open_begin(options: ?[*]const u8, size: u32) i32 {
     const bytes = options orelse return Status.bad_argument.code();
-    opening.begin(bytes[0..size], open_options.decode) catch |err| return status.fromError(err).code();
+    opening.begin(bytes[0..size], open_options.decode) catch |err|
+        return status.fromError(err).code();
     return 0;
 }
 
