@@ -30,7 +30,7 @@ export type IngestSource =
 export interface IngestProgress {
   /** Rows that are in the table for good. */
   readonly rows: number;
-  /** Bad lines that were left out. */
+  /** Lines that were left out. */
   readonly skipped: number;
   /** Bytes that were read from the source. */
   readonly bytes: number;
@@ -54,9 +54,16 @@ export interface IngestOptions<Name extends string = string> {
   readonly nullText?: string;
   /** `plain`: fields as they are. `tcl`: elements of Tcl lists. Default: `plain`. */
   readonly format?: "plain" | "tcl";
-  /** Whether a row with an existing key replaces it, or is a bad line. Default: `upsert`. */
+  /**
+   * Whether a row replaces one that has its key, or is refused with `duplicate_key`. Default:
+   * `upsert`.
+   */
   readonly mode?: "upsert" | "insert";
-  /** What to do about the first bad line: `throw`, or `skip` it and go on. Default: `throw`. */
+  /**
+   * What to do about the first line that is no row, or whose row the table refuses with
+   * `duplicate_key` or `unique_violation`: `throw`, or `skip` it and go on. A batch with such a row
+   * is then written row by row, each a transaction of its own. Default: `throw`.
+   */
   readonly onError?: "throw" | "skip";
   /** Called after each megabyte or piece of the source, and at its end. */
   readonly onProgress?: (progress: IngestProgress) => void;

@@ -58,6 +58,8 @@ pub const Ingest = struct {
     batch_lines: []u64,
     counts: Counts = .{},
     problem: ?Problem = null,
+    /// Rows of the batch that the sink has left out.
+    refused: u32 = 0,
 
     const State = enum {
         start,
@@ -229,10 +231,12 @@ pub const Ingest = struct {
         if (ingest.batch_rows == 0) return;
         const records: []align(8) const u8 = ingest.batch[0..ingest.batch_bytes];
         try sink.write(records, ingest.batch_rows);
-        ingest.counts.rows += ingest.batch_rows;
+        ingest.counts.rows += ingest.batch_rows - ingest.refused;
+        ingest.counts.skipped += ingest.refused;
         ingest.counts.batches += 1;
         ingest.batch_bytes = 0;
         ingest.batch_rows = 0;
+        ingest.refused = 0;
     }
 };
 

@@ -4,6 +4,7 @@ const std = @import("std");
 const connection_module = @import("connection.zig");
 const row_calls = @import("row_calls.zig");
 const ingest_module = @import("ingest.zig");
+const result = @import("result.zig");
 const Connection = connection_module.Connection;
 const Error = connection_module.Error;
 const Ingest = ingest_module.Ingest;
@@ -46,31 +47,72 @@ pub fn begin(connection: *Connection, table_id: u32, size: u32) Error!u32 {
     return number;
 }
 
-/// Takes the records of a batch and writes them as one transaction.
+/// Takes the records of a batch and writes them as one transaction, or, if the table refuses a row
+/// and bad lines are skipped, row by row.
 const Sink = struct {
     connection: *Connection,
     ingest: *Ingest,
 
     pub fn write(sink: *Sink, records: []align(8) const u8, count: u32) Error!void {
-        const connection = sink.connection;
-        const written = row_calls.writeRecords(connection, 0, sink.ingest.table, .{
+        sink.writeSome(records, count, false) catch |err| {
+            if (!sink.skips(err)) return sink.blame(err, 0);
+            try sink.writeEach(records, count);
+        };
+    }
+
+    fn writeEach(sink: *Sink, records: []align(8) const u8, count: u32) Error!void {
+        var rest = records;
+        var done: u32 = 0;
+        while (done < count) {
+            sink.writeSome(rest, count - done, true) catch |err| {
+                if (!sink.skips(err)) return sink.blame(err, done);
+                sink.ingest.refused += 1;
+                const passed = sink.connection.control.failed_index + 1;
+                for (0..passed) |_| {
+                    const size = result.record_header_size + result.readRecord(rest.ptr).size;
+                    rest = @alignCast(rest[size..]);
+                }
+                done += passed;
+                continue;
+            };
+            return;
+        }
+    }
+
+    fn writeSome(
+        sink: *Sink,
+        records: []align(8) const u8,
+        count: u32,
+        row_by_row: bool,
+    ) Error!void {
+        sink.connection.detail.clear();
+        _ = try row_calls.writeRecords(sink.connection, 0, sink.ingest.table, .{
             .bytes = records,
             .number = count,
             .operation = if (sink.ingest.spec.flags.insert) .insert else .upsert,
-            .row_by_row = false,
+            .row_by_row = row_by_row,
         });
-        _ = written catch |err| {
-            // The record's index means nothing to the reader of the text; its line does.
-            const line = sink.ingest.lineOf(connection.control.failed_index);
-            connection.control.failed_index = std.math.lossyCast(u32, line);
-            const known = connection.detail;
-            if (known.len == 0) connection.detail.set("line {d}: {s}", .{
-                line, @import("status.zig").fromError(err).text(),
-            }) else if (err == error.UniqueViolation) connection.detail.set("line {d}: {s}", .{
-                line, known.text(),
-            });
-            return err;
-        };
+    }
+
+    /// Whether an error says that the table refuses one row, which is left out then.
+    fn skips(sink: *const Sink, err: Error) bool {
+        if (!sink.ingest.spec.flags.skip_bad_lines) return false;
+        return err == error.DuplicateKey or err == error.UniqueViolation;
+    }
+
+    /// The record's index means nothing to the reader of the text; its line does. `done` records of
+    /// the batch stand before those that were to be written.
+    fn blame(sink: *Sink, err: Error, done: u32) Error {
+        const connection = sink.connection;
+        const line = sink.ingest.lineOf(done + connection.control.failed_index);
+        connection.control.failed_index = std.math.lossyCast(u32, line);
+        const known = connection.detail;
+        if (known.len == 0) connection.detail.set("line {d}: {s}", .{
+            line, @import("status.zig").fromError(err).text(),
+        }) else if (err == error.UniqueViolation) connection.detail.set("line {d}: {s}", .{
+            line, known.text(),
+        });
+        return err;
     }
 };
 

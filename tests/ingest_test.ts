@@ -196,6 +196,26 @@ describe("ingestTsv()", () => {
     assert.equal(users.count(), 1);
   });
 
+  test("skips rows that the table refuses, and keeps the others of their batches", async () => {
+    const User = defineTable("User", { id: t.int32().primaryKey(), name: t.text(9).unique() });
+    using store = new Store();
+    const users = store.open({ tables: [User] }).table(User);
+    for (const batchSize of [1, 2, 3, 1000]) {
+      users.deleteWhere("");
+      users.insert({ id: 1, name: "ada" });
+      const source = "1\tbob\n2\tcy\nx\tdan\n3\tada\n4\teve\n2\tfay\n5\tcy\n6\tgus\n1\thal\n";
+      const options = { batchSize, mode: "insert", onError: "skip" } as const;
+      const { rows, skipped } = await users.ingestTsv(source, options);
+      assert.deepEqual([rows, skipped], [3, 6]);
+      assert.deepEqual(users.search("-sort id").all().map((row) => `${row.id} ${row.name}`), [
+        "1 ada",
+        "2 cy",
+        "4 eve",
+        "6 gus",
+      ]);
+    }
+  });
+
   test("replaces rows, or takes an existing key for a bad line", () =>
     withTable(async (table) => {
       await table.ingestTsv("A1\t\t1\t\t\t\t\n");
