@@ -212,6 +212,7 @@ test {
         _ = @import("power_cut_fuzz.zig");
         _ = @import("bench_recovery.zig");
         _ = @import("region_file.zig");
+        _ = @import("region_opening.zig");
         _ = @import("store_options.zig");
         _ = @import("removal.zig");
         _ = @import("report_calls.zig");

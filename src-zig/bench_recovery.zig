@@ -17,6 +17,7 @@ const log_row = @import("log_row.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
 const region_file = @import("region_file.zig");
+const region_opening = @import("region_opening.zig");
 const store_options = @import("store_options.zig");
 const row_count = @import("row_count.zig");
 const row_module = @import("row.zig");
@@ -83,7 +84,7 @@ const Bench = struct {
         try lock.lockInit(false, &bench.detail);
         defer lock.unlockInit();
         var file: region_file.RegionFile = undefined;
-        try file.open(&lock, &bench.paths, bench.options, &bench.detail);
+        try region_opening.open(&file, &lock, &bench.paths, bench.options, &bench.detail);
         defer file.close();
         const taken = started.passed();
         count.* = row_count.total(&file.region, 0);

@@ -14,7 +14,7 @@ const std = @import("std");
 const lock_file = @import("lock_file.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
-const region_file = @import("region_file.zig");
+const region_building = @import("region_building.zig");
 const store_options = @import("store_options.zig");
 const region_module = @import("region.zig");
 const snapshot_file = @import("snapshot_file.zig");
@@ -42,7 +42,7 @@ pub fn remove(options: store_options.Options, detail: *Detail) Error!bool {
 
     const region = try paths.regionPath(lock.store_uuid, detail);
     const has_region = try checkRegion(&region, lock.store_uuid, detail);
-    const aside = try region_file.asidePath(&region);
+    const aside = try region_building.asidePath(&region);
     const has_aside = checkRegion(&aside, lock.store_uuid, detail) catch false;
     var files: Files = .{ .gpa = std.heap.page_allocator };
     defer files.names.deinit(files.gpa);
@@ -50,7 +50,7 @@ pub fn remove(options: store_options.Options, detail: *Detail) Error!bool {
 
     if (has_region) try unlink(&region, detail);
     if (has_aside) try unlink(&aside, detail);
-    const unfinished = try region_file.temporaryPath(&region, lock.store_uuid);
+    const unfinished = try region_building.temporaryPath(&region, lock.store_uuid);
     try unlink(&unfinished, detail);
     for (files.names.items) |name| {
         const path = try pathOf(&paths.data_directory.?, name.slice());

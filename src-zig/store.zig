@@ -21,6 +21,7 @@ const lock_file = @import("lock_file.zig");
 const panic_module = @import("panic.zig");
 const participants = @import("participants.zig");
 const region_file = @import("region_file.zig");
+const region_opening = @import("region_opening.zig");
 const store_options = @import("store_options.zig");
 const Catalogue = @import("catalogue.zig").Catalogue;
 const index_build = @import("index_build.zig");
@@ -151,7 +152,7 @@ pub const Store = struct {
         try store.lock.lockInit(options.must_exist, detail);
         defer store.lock.unlockInit();
         try store.coolDown(paths, options, detail);
-        try store.file.open(&store.lock, paths, options, detail);
+        try region_opening.open(&store.file, &store.lock, paths, options, detail);
         errdefer store.file.close();
         try store.start(paths, options, detail);
         errdefer store.stop(true);
@@ -170,7 +171,14 @@ pub const Store = struct {
         detail: *Detail,
     ) Error!void {
         if (options.warm == .always) return;
-        if (!try store.file.openIdle(&store.lock, paths, options, detail)) return;
+        const is_open = try region_opening.openIdle(
+            &store.file,
+            &store.lock,
+            paths,
+            options,
+            detail,
+        );
+        if (!is_open) return;
         defer store.file.close();
         if (options.warm == .clean_only and store.file.wasClosed()) return;
         var writing = options;
