@@ -19,6 +19,9 @@ const operations: ReadonlyMap<string, number> = new Map([
   ["multiply", 4],
 ]);
 
+/** The bit of an operation whose result has to be an exact number, as its column is read as one. */
+const exactResult = 1 << 16;
+
 /** Bytes that the key takes before the operations of `apply`. */
 const applyKeySize = 72;
 /** Bytes of an operation. */
@@ -123,7 +126,8 @@ function writeOperations(
       if (!isOperand(column, operand)) {
         throw refusal(attemptOf(layout), { ...column, nullable: false }, operand);
       }
-      input.u32[at / 4] = column.id | (operation << 8);
+      const isExact = column.kind === "int64" && !column.bigint;
+      input.u32[at / 4] = column.id | (operation << 8) | (isExact ? exactResult : 0);
       input.u32[at / 4 + 1] = 0;
       encodeOperand(input, at + 8, column, operand);
       at += operationSize;

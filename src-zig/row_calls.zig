@@ -334,15 +334,25 @@ pub fn check(
             return error.TypeMismatch;
         },
         .out_of_range => {
-            detail.set("the result of an expression does not fit its column", .{});
+            nameResult(detail, one);
+            detail.add(" does not fit its column", .{});
             return error.TypeMismatch;
         },
         .not_a_number => {
-            detail.set("the result of an expression on table \"{s}\" is no number", .{
-                one.table.name(),
-            });
+            nameResult(detail, one);
+            detail.add(" is no number", .{});
             return error.NotANumber;
         },
+    }
+}
+
+/// Begins to say what is wrong with what expressions give.
+fn nameResult(detail: *@import("status.zig").Detail, one: *const Write) void {
+    detail.set("the new value of ", .{});
+    for (one.expressions, 0..) |expression, i| {
+        const separator = if (i == 0) "" else " or ";
+        const column = &one.table.columns[expression.column];
+        detail.add("{s}\"{s}\"", .{ separator, column.name() });
     }
 }
 

@@ -65,11 +65,19 @@ fn placeTail(
 pub const Expression = extern struct {
     column: u8,
     operation: Operation,
-    reserved: [6]u8 = @splat(0),
+    range: Range = .whole,
+    reserved: [5]u8 = @splat(0),
     /// An f64 for float64 and timestamp columns, an i64 for integers.
     operand: u64,
 
     pub const Operation = enum(u8) { increment = 1, minimum = 2, maximum = 3, multiply = 4, _ };
+
+    /// What the result of an expression on integers may be: all that the column holds, or what a
+    /// number of JavaScript is exactly, for whoever reads the column as numbers.
+    pub const Range = enum(u8) { whole = 0, exact = 1, _ };
+
+    /// The largest integer up to which all are exact as an f64.
+    const exact_max = (1 << 53) - 1;
 
     comptime {
         assert(@sizeOf(Expression) == 16);
@@ -100,6 +108,7 @@ pub fn apply(
             .float64, .timestamp => {
                 const old: f64 = @bitCast(std.mem.readInt(u64, cell[0..8], .little));
                 const new = try applyFloat(expression, old, is_null);
+                if (column.kind == .timestamp and std.math.isInf(new)) return error.OutOfRange;
                 std.mem.writeInt(u64, cell[0..8], @bitCast(new), .little);
             },
             .int64 => {
@@ -135,14 +144,15 @@ fn applyFloat(expression: Expression, old: f64, is_null: bool) ExpressionError!f
 
 fn applyInt(expression: Expression, old: i64, is_null: bool) ExpressionError!i64 {
     const operand: i64 = @bitCast(expression.operand);
-    if (is_null) return operand;
-    return switch (expression.operation) {
-        .increment => std.math.add(i64, old, operand) catch error.OutOfRange,
+    const new = if (is_null) operand else switch (expression.operation) {
+        .increment => std.math.add(i64, old, operand) catch return error.OutOfRange,
         .minimum => @min(old, operand),
         .maximum => @max(old, operand),
-        .multiply => std.math.mul(i64, old, operand) catch error.OutOfRange,
-        _ => error.TypeMismatch,
+        .multiply => std.math.mul(i64, old, operand) catch return error.OutOfRange,
+        _ => return error.TypeMismatch,
     };
+    if (expression.range == .exact and @abs(new) > Expression.exact_max) return error.OutOfRange;
+    return new;
 }
 
 fn testTable() !TableInfo {
@@ -186,4 +196,34 @@ test "apply: an increment that leaves the column's range is refused" {
     const down: Expression = .{ .column = 1, .operation = .minimum, .operand = 3 };
     try std.testing.expectEqual(0b10, try apply(&table, &image, &buffer, &.{down}));
     try std.testing.expectEqual(3, image.int32(table.columns[1].offset));
+}
+
+test "apply: a result that is not exact is refused if asked for, and an infinite time always" {
+    const table: TableInfo = try .init(0, "t", &.{
+        .init("id", .int64, 0, .{ .primary = true }),
+        .init("n", .int64, 0, .{}),
+        .init("at", .timestamp, 0, .{}),
+    });
+    var buffer: [256]u8 align(8) = @splat(0);
+    var builder: row_module.Builder = .init(&table, &buffer);
+    builder.setInt64(0, 7);
+    builder.setInt64(1, Expression.exact_max);
+    builder.setFloat64(2, 1e308);
+    var image = builder.finish();
+    const up: Expression = .{ .column = 1, .operation = .increment, .range = .exact, .operand = 1 };
+    try std.testing.expectError(error.OutOfRange, apply(&table, &image, &buffer, &.{up}));
+    const many: u64 = @bitCast(@as(i64, -2));
+    var down = up;
+    down.operation = .multiply;
+    down.operand = many;
+    try std.testing.expectError(error.OutOfRange, apply(&table, &image, &buffer, &.{down}));
+    const any: Expression = .{ .column = 1, .operation = .increment, .operand = 1 };
+    try std.testing.expectEqual(0b10, try apply(&table, &image, &buffer, &.{any}));
+    try std.testing.expectEqual(1 << 53, image.int64(table.columns[1].offset));
+    const later: Expression = .{
+        .column = 2,
+        .operation = .multiply,
+        .operand = @bitCast(@as(f64, 10)),
+    };
+    try std.testing.expectError(error.OutOfRange, apply(&table, &image, &buffer, &.{later}));
 }

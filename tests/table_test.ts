@@ -210,6 +210,38 @@ describe("apply()", () => {
     assert.deepEqual([row?.total, row?.ratio, row?.seen], [5, null, 9]);
   });
 
+  test("gives nothing that a read would refuse", () => {
+    using store = new Store();
+    const db = store.open({ tables: [Everything] });
+    const table = db.table(Everything);
+    const row = { id: "A", total: Number.MAX_SAFE_INTEGER, ratio: Infinity, seen: 1e308 };
+    table.insert(row);
+    const refused: readonly (readonly [string, object, string])[] = [
+      ["type_mismatch", { total: { increment: 1 } }, '"total" does not fit'],
+      ["type_mismatch", { total: { multiply: -2 } }, '"total" does not fit'],
+      ["type_mismatch", { seen: { multiply: 10 } }, '"seen" does not fit'],
+      ["type_mismatch", { count: { increment: 1 }, total: { increment: 1 } }, '"count" or "total"'],
+      ["not_a_number", { ratio: { increment: -Infinity } }, '"ratio" is no number'],
+    ];
+    for (const [code, changes, words] of refused) {
+      for (
+        const use of [
+          () => table.apply("A", changes),
+          () => table.updateWhere("", changes),
+          () => db.transaction((tx) => tx.table(Everything).apply("A", changes)),
+        ]
+      ) {
+        assert.throws(use, (error: AerostoreError) => {
+          assert.equal(error.code, code);
+          assert.ok(error.message.includes(words), error.message);
+          return true;
+        });
+      }
+    }
+    const { total, ratio, seen } = table.get("A") ?? {};
+    assert.deepEqual({ id: "A", total, ratio, seen }, row);
+  });
+
   test("refuses what has no result in the column, and changes nothing", () => {
     using store = new Store();
     const table = store.open({ tables: [Everything] }).table(Everything);
