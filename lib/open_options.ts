@@ -25,7 +25,9 @@ export interface OpenOptions {
   readonly tables?: readonly TableDefinition[];
   /**
    * Most bytes that the region may ever use, as a number or text such as `"64MiB"`, from 2 MiB to
-   * 256 GiB. The first process decides. Memory is taken as rows arrive. Default: `"1GiB"`.
+   * 256 GiB. The process that creates the region decides; afterwards another size does nothing but
+   * with `warm: "never"`, while no process has the database open. Memory is taken as rows arrive.
+   * Default: `"1GiB"`.
    */
   readonly size?: number | string;
   /**
@@ -34,8 +36,8 @@ export interface OpenOptions {
    */
   readonly readOnly?: boolean;
   /**
-   * The file of the region, or a directory for it. It should be on a memory-backed file system.
-   * Default: the environment variable `AEROSTORE_SHM_PATH`, else `/dev/shm`.
+   * A directory for the region's file, or the file itself, which it is if nothing is there. It
+   * should be on a memory-backed file system. Default: the environment variable `AEROSTORE_SHM_PATH`, else `/dev/shm`.
    */
   readonly shmPath?: string;
   /** The native library. Default: `AEROSTORE_LIBRARY`, else the one that belongs to the module. */

@@ -37,6 +37,9 @@ export interface ViewScope {
  *
  * Valid until its transaction ends; then every read throws `view_expired`. A text is decoded at
  * each read, so keep what you use twice in a variable.
+ *
+ * Columns are getters of its class, not properties of its own: `{ ...view }`, `Object.keys` and
+ * `structuredClone` find none. Write `{ ...view.toObject() }`.
  */
 export type RowView<Row> = Readonly<Row> & {
   /** Returns a copy that outlives the transaction. */

@@ -109,6 +109,9 @@ function problemOf(column: ColumnDomain, value: unknown): Problem | undefined {
       return typeof value === "boolean" ? undefined : mismatch("true or false", value);
     case "timestamp":
       if (typeof value === "number" && Number.isFinite(value)) return undefined;
+      if (value instanceof Date) {
+        return ["type_mismatch", "takes milliseconds since 1970, not a Date: use its getTime()"];
+      }
       return mismatch("a finite number of milliseconds since 1970", value);
   }
 }
@@ -139,6 +142,10 @@ function problemOfBigint(value: unknown): Problem | undefined {
 }
 
 function problemOfInteger(value: unknown): Problem | undefined {
+  if (typeof value === "bigint") {
+    const advice = `declare it as t.int64({ as: "bigint" }) for bigints`;
+    return ["type_mismatch", `takes a number, not ${quote(value)}; ${advice}`];
+  }
   if (typeof value !== "number" || (Number.isFinite(value) && !Number.isInteger(value))) {
     return mismatch("a whole number", value);
   }

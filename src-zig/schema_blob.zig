@@ -122,11 +122,18 @@ const Reader = struct {
         try reader.compositeIndexes(result, count);
         if (reader.at != reader.bytes.len) return reader.torn();
 
-        result.table = TableInfo.init(id, name, columns[0..count]) catch return reader.fail(
-            "table \"{s}\" needs exactly one primary key (text of at most {d} bytes, int32 or " ++
-                "int64, not nullable), and a row may take at most {d} bytes",
-            .{ name, table_info.key_capacity_max, table_info.row_payload_size_max },
-        );
+        result.table = TableInfo.init(id, name, columns[0..count]) catch |err| switch (err) {
+            error.InvalidSchema => return reader.fail(
+                "table \"{s}\" needs exactly one primary key: text of at most {d} bytes, " ++
+                    "int32 or int64, not nullable",
+                .{ name, table_info.key_capacity_max },
+            ),
+            error.RowTooLarge => return reader.fail(
+                "a row of table \"{s}\" with all columns full would take more than {d} bytes; " ++
+                    "make its columns of text or bytes smaller",
+                .{ name, table_info.row_payload_size_max },
+            ),
+        };
     }
 
     fn column(reader: *Reader, result: *Schema, i: usize) error{InvalidSchema}!ColumnInfo {

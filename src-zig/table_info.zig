@@ -190,7 +190,7 @@ pub const TableInfo = struct {
     }
 };
 
-pub const LayoutError = error{InvalidSchema};
+pub const LayoutError = error{ InvalidSchema, RowTooLarge };
 
 pub const Layout = struct {
     fixed_size: u16,
@@ -202,7 +202,7 @@ pub const Layout = struct {
 /// and `cell_size`; reads `kind`, `flags` and `capacity`.
 ///
 /// Fails with `InvalidSchema` when there is not exactly one primary key of a kind and size that
-/// can be one, when a capacity is 0, or when a full row would be too large.
+/// can be one, or when a capacity is 0, and with `RowTooLarge` when a full row would be.
 pub fn physicalLayout(columns: []ColumnInfo) LayoutError!Layout {
     if (columns.len == 0 or columns.len > column_count_max) return error.InvalidSchema;
     const primary_key = try primaryKey(columns);
@@ -235,7 +235,7 @@ pub fn physicalLayout(columns: []ColumnInfo) LayoutError!Layout {
     }
     const fixed_size = std.mem.alignForward(u32, at, 4);
     const payload_size = std.mem.alignForward(u32, fixed_size + tail_size, 8);
-    if (payload_size > row_payload_size_max) return error.InvalidSchema;
+    if (payload_size > row_payload_size_max) return error.RowTooLarge;
     return .{
         .fixed_size = @intCast(fixed_size),
         .payload_size_max = @intCast(payload_size),
@@ -323,7 +323,7 @@ test "physicalLayout: refuses a row that could outgrow 60,000 bytes" {
     const layout = try physicalLayout(&columns);
     try std.testing.expectEqual(60_000 - 8, layout.payload_size_max);
     columns[2].capacity += 9;
-    try std.testing.expectError(error.InvalidSchema, physicalLayout(&columns));
+    try std.testing.expectError(error.RowTooLarge, physicalLayout(&columns));
 }
 
 test "physicalLayout: wants exactly one primary key that can be one" {

@@ -109,6 +109,7 @@ describe("README.md", () => {
       ["Tables of a database", format(Limit.tables_max)],
       ["Columns of a table", format(Limit.columns_max)],
       ["A row with all columns full", `${format(Limit.payload_size_max)} bytes`],
+      ["A search with its values", `${Limit.buffer_size / 2 ** 20} MiB`],
       ["A primary key", `at most ${Limit.key_size_max} bytes`],
       ["Processes that have a database open", format(Limit.processes_max)],
       ["Transactions open at one time", `${Limit.transactions_max} in all processes`],

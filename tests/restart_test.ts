@@ -328,6 +328,23 @@ describe("a region that nobody uses, and warm", () => {
     assert.equal(store.open().table(Presence).count(), 22);
   });
 
+  test("gets another size by never, and by nothing else", () => {
+    using store = filledStore(20);
+    const sizeOf = (options: OpenOptions): number => {
+      const db = store.open(options);
+      assert.equal(db.table(Presence).count(), 20);
+      const { regionSizeMax } = db.stats();
+      db.close();
+      return Number(regionSizeMax);
+    };
+    const before = sizeOf({});
+    const [larger, smaller] = [2 * before, before / 2];
+    assert.equal(sizeOf({ size: larger }), before);
+    assert.equal(sizeOf({ size: larger, warm: "never" }), larger);
+    assert.equal(sizeOf({ size: smaller, warm: "never" }), smaller);
+    assert.equal(sizeOf({ size: larger }), smaller);
+  });
+
   for (const warm of ["never", "clean-only"] as const) {
     test(`${warm} brings to disk what killed processes left, before another takes its place`, {
       timeout,

@@ -128,6 +128,15 @@ describe("a stored table", () => {
     store.open({ tables: [declare(t.int32().nullable().index())] });
   });
 
+  test("whose rows would be too large is refused, and says so", () => {
+    using store = new Store();
+    const Large = defineTable("Large", { id: key(), a: t.text(40_000), b: t.bytes(30_000) });
+    assert.throws(() => store.open({ tables: [Large] }), {
+      code: "invalid_schema",
+      message: /a row of table "Large" with all columns full would take more than 60000 bytes/,
+    });
+  });
+
   test("that differs from its declaration is a schema_mismatch that names the column", () => {
     using store = new Store();
     store.open({

@@ -132,7 +132,7 @@ test("a query that does not fit the buffer is refused", () => {
   for (const text of ["x".repeat(30), "x".repeat(200), "é".repeat(60)]) {
     assert.throws(() => query.encode(small, [text]), {
       code: "invalid_query",
-      message: "The query needs more than 128 bytes",
+      message: "The query needs more than 128 bytes: give it fewer or shorter values",
     });
   }
   assert.equal(query.encode(small, ["fits"]) % 8, 0);

@@ -146,5 +146,6 @@ export class Cursor {
 }
 
 function tooLong(size: number): AerostoreError {
-  return new AerostoreError("invalid_query", `The query needs more than ${size} bytes`);
+  const message = `The query needs more than ${size} bytes: give it fewer or shorter values`;
+  return new AerostoreError("invalid_query", message);
 }
