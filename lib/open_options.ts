@@ -37,7 +37,8 @@ export interface OpenOptions {
   readonly readOnly?: boolean;
   /**
    * A directory for the region's file, or the file itself, which it is if nothing is there. It
-   * should be on a memory-backed file system. Default: the environment variable `AEROSTORE_SHM_PATH`, else `/dev/shm`.
+   * should be on a memory-backed file system. Default: the environment variable
+   * `AEROSTORE_SHM_PATH`, else `/dev/shm`.
    */
   readonly shmPath?: string;
   /** The native library. Default: `AEROSTORE_LIBRARY`, else the one that belongs to the module. */
