@@ -144,6 +144,7 @@ test {
     _ = @import("core_test.zig");
     _ = @import("race_test.zig");
     _ = @import("index_test.zig");
+    _ = @import("index_guide_test.zig");
     _ = gate;
     _ = @import("pressure.zig");
     _ = @import("reclaim.zig");
@@ -193,6 +194,7 @@ test {
         _ = @import("log_reader.zig");
         _ = @import("log_scan.zig");
         _ = @import("log_test.zig");
+        _ = @import("log_damage_test.zig");
         _ = @import("log_segment.zig");
         _ = @import("log_spare.zig");
         _ = @import("huge_pages.zig");
@@ -209,6 +211,7 @@ test {
         _ = @import("process_mutex.zig");
         _ = @import("query_calls.zig");
         _ = @import("recovery_test.zig");
+        _ = @import("truncation_test.zig");
         _ = @import("power_cut_fuzz.zig");
         _ = @import("bench_recovery.zig");
         _ = @import("region_file.zig");

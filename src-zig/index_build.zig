@@ -298,3 +298,62 @@ pub fn needsRecount(region: *const Region) bool {
     }
     return false;
 }
+
+const Indexed = @import("index_test.zig").Indexed;
+const testing = std.testing;
+
+test "collect: leaves a dropped index to those who have begun to use it" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, false);
+    defer indexed.deinit();
+    const region = &indexed.bench.region;
+    for (0..100) |i| _ = try indexed.put(.insert, @intCast(i), @intCast(i / 3), "s");
+    const late = try indexed.bench.session();
+    defer late.close();
+    late.pin();
+    var scan = indexed.scan(0, .{});
+    for (0..10) |_| _ = (try scan.next()).?;
+
+    const root = indexed.indexes.byNumber(0).?.root;
+    const phase = &region.pointer(ordered_index.Root, root).phase;
+    drop(region, root);
+    try testing.expect(findDropped(region).waits);
+    // Neither kept by writers from now on, nor taken away.
+    _ = try indexed.put(.upsert, 99, 5, "s");
+    indexed.bench.settle(indexed.session);
+    try collect(indexed.session, 1000);
+    try testing.expect(findDropped(region).any);
+    var left: u32 = 0;
+    while (try scan.next()) |_| left += 1;
+    try testing.expectEqual(90, left);
+    late.unpin();
+
+    indexed.bench.settle(indexed.session);
+    try collect(indexed.session, 30);
+    try testing.expectEqual(@intFromEnum(Phase.dropping), phase.load(.acquire));
+    try collect(indexed.session, 1000);
+    try testing.expectEqual(@intFromEnum(Phase.none), phase.load(.acquire));
+    try testing.expect(!findDropped(region).any);
+    try testing.expectEqual(0, ordered_index.OrderedIndex.at(region, root).following(0));
+    indexed.bench.settle(indexed.session);
+    try indexed.bench.expectSound(indexed.session);
+}
+
+test "findDropped: gives an index a position that a kill has left without" {
+    var indexed: Indexed = undefined;
+    try indexed.init(8 << 20, false);
+    defer indexed.deinit();
+    const region = &indexed.bench.region;
+    _ = try indexed.put(.insert, 1, 1, "s");
+    const root = indexed.indexes.byNumber(1).?.root;
+    drop(region, root);
+    const ready_at = &region.pointer(ordered_index.Root, root).ready_at;
+    ready_at.store(std.math.maxInt(u64), .release);
+    indexed.bench.settle(indexed.session);
+    try collect(indexed.session, 1000);
+    try testing.expect(findDropped(region).any);
+    try testing.expect(ready_at.load(.acquire) < std.math.maxInt(u64));
+    indexed.bench.settle(indexed.session);
+    try collect(indexed.session, 1000);
+    try testing.expect(!findDropped(region).any);
+}
