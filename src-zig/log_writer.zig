@@ -30,24 +30,23 @@
 const std = @import("std");
 const file_layer = @import("file_layer.zig");
 const Active = @import("log_active.zig").Active;
+const log_closing = @import("log_closing.zig");
 const log_frame = @import("log_frame.zig");
 const log_spare = @import("log_spare.zig");
 const segment = @import("log_segment.zig");
 const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
+const Closing = log_closing.Closing;
 const Files = file_layer.Files;
 const Frame = log_frame.Frame;
-const Handle = file_layer.Handle;
 const Spare = log_spare.Spare;
 const SpareOrder = log_spare.SpareOrder;
 
 pub const Error = file_layer.Error || Allocator.Error;
+pub const SyncTarget = log_closing.SyncTarget;
 
 /// Bytes of finished frames that go to the file without being asked for.
 const batch_size_max = 1024 * 1024;
-/// Complete segments that may wait for their last sync. While a sync is under way there may be two
-/// more: none of its files may be closed, and the active segment may be one of them.
-const closing_count_max = 8;
 /// Where the disk has no room for a spare, one that is smaller by this factor will do.
 const spare_share_min = 8;
 
@@ -68,22 +67,6 @@ pub const Start = struct {
     size_least: u64 = segment.size_min,
 };
 
-/// What has to be synced so that everything up to a position is on the disk.
-pub const SyncTarget = struct {
-    /// The last logged position that the sync covers.
-    position: u64,
-    files: [closing_count_max + 1]Handle = undefined,
-    count: u32 = 0,
-    /// How many of the files are segments that are complete.
-    complete: u32 = 0,
-
-    /// Waits for the disk. After an error the log is lost: another sync would report success for
-    /// pages that the kernel has dropped.
-    pub fn sync(target: *const SyncTarget, files: Files) file_layer.Error!void {
-        for (target.files[0..target.count]) |file| try files.sync(file);
-    }
-};
-
 /// The frame that rows are being put into: the end of the buffer.
 const Open = struct { kind: log_frame.Kind, position: u64, rows: u32 = 0 };
 
@@ -98,12 +81,7 @@ pub const LogWriter = struct {
     spare: ?Spare = null,
     /// Bytes of a segment for the frame that was to go into the next one last.
     needed: u64 = 0,
-    /// Complete segments with bytes that are not synced.
-    closing: [closing_count_max + 2]Handle = undefined,
-    closing_count: u32 = 0,
-    /// The first so many of them belong to a sync that is under way; counts the active segment
-    /// too if that does, which then is the next to be closed.
-    syncing_count: u32 = 0,
+    closing: Closing = .{},
     /// `finished` bytes of frames that wait to be written, then the open frame.
     buffer: std.ArrayList(u8) = .empty,
     finished: usize = 0,
@@ -189,7 +167,7 @@ pub const LogWriter = struct {
     pub fn stop(writer: *LogWriter) void {
         const files = writer.files;
         if (writer.spare) |spare| spare.discard(files);
-        for (writer.closing[0..writer.closing_count]) |file| files.close(file);
+        writer.closing.closeAll(files);
         files.close(writer.active.file);
         writer.buffer.deinit(writer.gpa);
         writer.* = undefined;
@@ -317,21 +295,11 @@ pub const LogWriter = struct {
     /// There may be one sync at a time.
     pub fn beginSync(writer: *LogWriter) Error!SyncTarget {
         try writer.flush();
-        var target: SyncTarget = .{ .position = writer.last_logged };
-        for (writer.closing[0..writer.closing_count]) |file| {
-            target.files[target.count] = file;
-            target.count += 1;
-        }
-        target.complete = target.count;
         const active = &writer.active;
-        if (active.unsynced) {
-            target.files[target.count] = active.file;
-            target.count += 1;
-            active.unsynced = false;
-            active.end = std.mem.alignForward(u64, active.end, segment.block_size);
-        }
-        writer.syncing_count = target.count;
-        return target;
+        if (!active.unsynced) return writer.closing.beginSync(writer.last_logged, null);
+        active.unsynced = false;
+        active.end = std.mem.alignForward(u64, active.end, segment.block_size);
+        return writer.closing.beginSync(writer.last_logged, active.file);
     }
 
     /// `Active.fillAhead`, after `beginSync`, for somebody who waits: who waits again soon pays for
@@ -346,14 +314,7 @@ pub const LogWriter = struct {
 
     /// Closes the segments that are complete and synced. Call it after `SyncTarget.sync` worked.
     pub fn endSync(writer: *LogWriter, target: *const SyncTarget) void {
-        const done = target.complete;
-        assert(done <= writer.closing_count);
-        assert(std.mem.eql(Handle, target.files[0..done], writer.closing[0..done]));
-        for (target.files[0..done]) |file| writer.files.close(file);
-        const left = writer.closing_count - done;
-        @memmove(writer.closing[0..left], writer.closing[done..writer.closing_count]);
-        writer.closing_count = left;
-        writer.syncing_count = 0;
+        writer.closing.endSync(writer.files, target);
     }
 
     /// Everything logged up to `position` is on the disk, and nobody has taken over before that was
@@ -485,7 +446,10 @@ pub const LogWriter = struct {
     fn rotate(writer: *LogWriter, frame_size: usize) Error!void {
         assert(writer.unpublished == null);
         try writer.ensureSpare(frame_size);
-        try writer.limitClosing();
+        writer.closing.limit(writer.files) catch |err| {
+            writer.failed = true;
+            return err;
+        };
         const spare = writer.spare.?;
         assert(spare.number > writer.active.number);
         var ending: [log_frame.header_size]u8 = undefined;
@@ -502,8 +466,7 @@ pub const LogWriter = struct {
             return err;
         };
 
-        writer.closing[writer.closing_count] = writer.active.file;
-        writer.closing_count += 1;
+        writer.closing.add(writer.active.file);
         writer.spare = null;
         errdefer writer.failed = true;
         try writer.activate(spare);
@@ -521,18 +484,6 @@ pub const LogWriter = struct {
         while (order.size < writer.needed) order.size *= 2;
         order.size_min = @max(order.size_min, writer.needed);
         writer.spare = try order.make(writer.files);
-    }
-
-    /// Syncs a complete segment here when nobody has done it for long.
-    fn limitClosing(writer: *LogWriter) Error!void {
-        const oldest = writer.syncing_count;
-        if (writer.closing_count < closing_count_max or oldest >= writer.closing_count) return;
-        errdefer writer.failed = true;
-        try writer.files.sync(writer.closing[oldest]);
-        writer.files.close(writer.closing[oldest]);
-        writer.closing_count -= 1;
-        const left = writer.closing_count - oldest;
-        @memmove(writer.closing[oldest..][0..left], writer.closing[oldest + 1 ..][0..left]);
     }
 
     /// Makes a spare the active segment and puts its header in front of the open frame.
