@@ -14,6 +14,7 @@ interface DenoNamespace {
     path: string,
     symbols: Record<string, { parameters: readonly NativeType[]; result: NativeType | "void" }>,
   ): { readonly symbols: unknown };
+  readonly permissions: { requestSync(permission: { name: "ffi" }): { readonly state: string } };
   readonly UnsafePointer: { create(address: bigint): object | null };
   readonly UnsafePointerView: { getArrayBuffer(pointer: object, size: number): ArrayBuffer };
 }
@@ -45,7 +46,11 @@ export function makeDenoHost(): Host {
       for (const [name, [parameters, result]] of Object.entries(signatures)) {
         functions[name] = { parameters, result };
       }
-      return deno.dlopen(path, functions).symbols as Symbols<S>;
+      const { symbols } = deno.dlopen(path, functions);
+      if (deno.permissions.requestSync({ name: "ffi" }).state !== "granted") {
+        throw new Error("Its memory cannot be seen with --allow-ffi=path, only with --allow-ffi");
+      }
+      return symbols as Symbols<S>;
     },
 
     view(address: number, size: number): ArrayBuffer {

@@ -95,6 +95,7 @@ function hintOf(cause: unknown): string {
   if (cause instanceof Error && cause.name === "NotCapable") {
     return `${text}; run Deno with --allow-ffi`;
   }
+  if (/--allow-ffi/.test(text)) return text;
   if (/failed to map segment/.test(text)) {
     return `${text}; its file system is mounted noexec, copy it elsewhere and set ` +
       `AEROSTORE_LIBRARY`;

@@ -67,6 +67,15 @@ describe("mod.ts, imported by a program elsewhere", () => {
     assert.equal(project.run("deno", flags), "180");
   });
 
+  test("says on Deno which permission it needs", { timeout: 90_000 }, () => {
+    using project = new Project();
+    for (const permission of ["--allow-env", `--allow-ffi=${libraryPath()}`]) {
+      const flags = ["run", "--no-check", "--no-prompt", permission];
+      const wanted = /AerostoreError: Cannot load the native library .* --allow-ffi$/m;
+      assert.throws(() => project.run("deno", flags), wanted, permission);
+    }
+  });
+
   test("is type-checked there by Deno", { timeout: 90_000 }, () => {
     using project = new Project();
     project.run("deno", ["check", "--quiet"]);
