@@ -248,8 +248,8 @@ function makeExpired(table: TableLayout): (name: string) => AerostoreError {
   return (name) =>
     new AerostoreError(
       "view_expired",
-      `Cannot read ${quote(name)} of a row of ${quote(table.name)}: its transaction has ended; ` +
-        `keep what is needed longer by toObject()`,
+      `Cannot read ${quote(name)} of a row of ${quote(table.name)}: its transaction has ` +
+        `ended or went back to a savepoint; keep what is needed longer by toObject()`,
     );
 }
 

@@ -58,7 +58,10 @@ describe("savepoints", () => {
     transaction.savepoint("inner");
     const view = table.get("A");
     transaction.rollbackTo("outer");
-    assert.throws(() => view?.visits, { code: "view_expired" });
+    assert.throws(() => view?.visits, {
+      code: "view_expired",
+      message: /back to a savepoint; keep/,
+    });
     assert.throws(() => transaction.rollbackTo("inner"), { code: "bad_argument" });
     assert.equal(table.get("A")?.visits, 1);
   });
