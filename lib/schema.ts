@@ -100,8 +100,8 @@ export class Column<
   /**
    * Adds a secondary index that refuses a second row with the same value. Nulls are not the same.
    *
-   * On a table that has rows, it refuses what others write from the moment its building begins, even
-   * if it then fails because two rows have the same value.
+   * On a table that has rows, it refuses what others write from the moment its building begins,
+   * even if it then fails because two rows have the same value.
    */
   unique(): Column<Value, Nullable, Defaulted, Key> {
     return new Column({ ...this.spec, unique: true });

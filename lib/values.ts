@@ -82,10 +82,10 @@ type Problem = readonly [code: AerostoreError["code"], text: string];
 function problemOf(column: ColumnDomain, value: unknown): Problem | undefined {
   if (value === null || value === undefined) {
     if (column.nullable) return undefined;
-    return [
-      "not_null_violation",
-      `is not nullable and has no default, but got ${value}`,
-    ];
+    // Null is never replaced by a default.
+    return value === null
+      ? ["not_null_violation", "is not nullable, but got null"]
+      : ["not_null_violation", "is not nullable and has no default, but got undefined"];
   }
   if (typeof value === "number" && Number.isNaN(value)) {
     return ["not_a_number", "cannot hold NaN"];
