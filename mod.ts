@@ -74,12 +74,8 @@ export {
   type UpsertManyOptions,
 } from "./lib/table.ts";
 export type { Configuration, ConfigurationName, ConfigurationValue } from "./lib/config.ts";
-export {
-  type RetryOptions,
-  Transaction,
-  type TransactionOptions,
-  TransactionTable,
-} from "./lib/transaction.ts";
+export { Transaction, TransactionTable } from "./lib/transaction.ts";
+export type { RetryOptions, TransactionOptions } from "./lib/transaction_options.ts";
 export type { RowView } from "./lib/row_view.ts";
 export { Result } from "./lib/result.ts";
 export type {

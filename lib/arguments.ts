@@ -13,6 +13,9 @@ import type { Dialect } from "./stapi/ast.ts";
 /** The dialects of searches. */
 export const dialects: readonly Dialect[] = ["default", "speedtables"];
 
+/** What an option may be that is on or off. */
+export const booleans: readonly boolean[] = [true, false];
+
 /**
  * Refuses options that are no object, or have a name that does not exist.
  *

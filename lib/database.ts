@@ -33,14 +33,12 @@ import type { Dialect } from "./stapi/ast.ts";
 import type { Stats, Verification } from "./stats.ts";
 import { Table } from "./table.ts";
 import { TableHandle } from "./table_handle.ts";
+import { runTransaction, Transaction, type TransactionHost } from "./transaction.ts";
 import {
   checkTransactionOptions,
   type RetryOptions,
-  runTransaction,
-  Transaction,
-  type TransactionHost,
   type TransactionOptions,
-} from "./transaction.ts";
+} from "./transaction_options.ts";
 
 /**
  * An open database: a region of memory that all processes share which opened the same directory.

@@ -5,7 +5,14 @@
  */
 
 import { RowsFlag } from "./abi.ts";
-import { badArgument, checkOptionNames, checkWord, dialectOf, isIterable } from "./arguments.ts";
+import {
+  badArgument,
+  booleans,
+  checkOptionNames,
+  checkWord,
+  dialectOf,
+  isIterable,
+} from "./arguments.ts";
 import { AerostoreError, quote } from "./errors.ts";
 import { type QueryContext, TableExecutor } from "./execution.ts";
 import { ingest, type IngestOptions, type IngestProgress, type IngestSource } from "./ingest.ts";
@@ -262,7 +269,7 @@ export class Table<C extends Columns = Columns> {
   upsertMany(rows: Iterable<InsertOfColumns<C>>, options: UpsertManyOptions = {}): number {
     const attempt = `upsert rows into ${quote(this.name)}`;
     checkOptionNames(options, upsertManyOptionNames, attempt);
-    checkWord("atomic", options.atomic, [true, false], attempt);
+    checkWord("atomic", options.atomic, booleans, attempt);
     if (!isIterable(rows)) {
       throw badArgument(attempt, `${quote(rows)} is neither an array nor another iterable`);
     }
