@@ -10,6 +10,8 @@ const ColumnInfo = table_info.ColumnInfo;
 pub const Reason = enum {
     malformed,
     out_of_range,
+    /// An int64 that no number of JavaScript is, for a column that gives numbers.
+    not_exact,
     too_long,
     not_utf8,
     bad_escape,
@@ -69,6 +71,10 @@ pub const Problem = struct {
             .out_of_range => try writer.print(
                 "\"{f}\" is too large for {s}",
                 .{ value, noun(problem.kind) },
+            ),
+            .not_exact => try writer.print(
+                "\"{f}\" is beyond 2^53, and the column is not declared as bigint",
+                .{value},
             ),
             .too_long => try writer.print(
                 "\"{f}\" has {d} bytes, the column takes {d}",

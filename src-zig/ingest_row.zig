@@ -193,8 +193,14 @@ pub const RowParser = struct {
                 return parser.refuse(.too_long, info, value),
             .int32 => builder.setInt32(column, parse_value.integer(i32, value) catch |err|
                 return parser.refuseNumber(err, info, value)),
-            .int64 => builder.setInt64(column, parse_value.integer(i64, value) catch |err|
-                return parser.refuseNumber(err, info, value)),
+            .int64 => {
+                const number = parse_value.integer(i64, value) catch |err|
+                    return parser.refuseNumber(err, info, value);
+                if (!info.flags.bigint and @abs(number) > table_info.exact_integer_max) {
+                    return parser.refuse(.not_exact, info, value);
+                }
+                builder.setInt64(column, number);
+            },
             .float64, .timestamp => builder.setFloat64(column, parse_value.float(value) catch |err|
                 return parser.refuseNumber(err, info, value)),
             .bool => builder.setBool(column, parse_value.boolean(value) catch |err|

@@ -35,7 +35,11 @@ pub const Generator = struct {
                 random.uintLessThan(usize, capacities.len)
             ];
             const nullable = !is_key and random.boolean();
-            column.* = .init("c", kind, capacity, .{ .primary = is_key, .nullable = nullable });
+            column.* = .init("c", kind, capacity, .{
+                .primary = is_key,
+                .nullable = nullable,
+                .bigint = kind == .int64,
+            });
         }
         return .init(0, "t", columns[0..count]);
     }

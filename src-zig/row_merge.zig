@@ -76,9 +76,6 @@ pub const Expression = extern struct {
     /// number of JavaScript is exactly, for whoever reads the column as numbers.
     pub const Range = enum(u8) { whole = 0, exact = 1, _ };
 
-    /// The largest integer up to which all are exact as an f64.
-    const exact_max = (1 << 53) - 1;
-
     comptime {
         assert(@sizeOf(Expression) == 16);
     }
@@ -151,7 +148,8 @@ fn applyInt(expression: Expression, old: i64, is_null: bool) ExpressionError!i64
         .multiply => std.math.mul(i64, old, operand) catch return error.OutOfRange,
         _ => return error.TypeMismatch,
     };
-    if (expression.range == .exact and @abs(new) > Expression.exact_max) return error.OutOfRange;
+    const is_exact = @abs(new) <= table_info.exact_integer_max;
+    if (expression.range == .exact and !is_exact) return error.OutOfRange;
     return new;
 }
 
@@ -207,7 +205,7 @@ test "apply: a result that is not exact is refused if asked for, and an infinite
     var buffer: [256]u8 align(8) = @splat(0);
     var builder: row_module.Builder = .init(&table, &buffer);
     builder.setInt64(0, 7);
-    builder.setInt64(1, Expression.exact_max);
+    builder.setInt64(1, table_info.exact_integer_max);
     builder.setFloat64(2, 1e308);
     var image = builder.finish();
     const up: Expression = .{ .column = 1, .operation = .increment, .range = .exact, .operand = 1 };

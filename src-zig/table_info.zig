@@ -190,6 +190,10 @@ pub const TableInfo = struct {
     }
 };
 
+/// The largest integer up to which all are exact as an f64: what columns of int64 that are not
+/// shown as `bigint` may hold.
+pub const exact_integer_max = (1 << 53) - 1;
+
 pub const LayoutError = error{ InvalidSchema, RowTooLarge };
 
 pub const Layout = struct {

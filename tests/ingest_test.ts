@@ -179,6 +179,21 @@ describe("ingestTsv()", () => {
       assert.deepEqual(sorted(table).map((row) => row.id), ["A1", "C3"]);
     }));
 
+  test("refuses integers that a read would refuse", async () => {
+    const Distance = defineTable("Distance", {
+      id: t.int64().primaryKey(),
+      big: t.int64({ as: "bigint" }),
+    });
+    using store = new Store();
+    const distances = store.open({ tables: [Distance] }).table(Distance);
+    const source = "9007199254740991\t9007199254740993\n-9007199254740992\t1\n";
+    await assert.rejects(distances.ingestTsv(source, { batchSize: 1 }), {
+      code: "bad_line",
+      message: /line 2, column "id": "-9007199254740992" is beyond 2\^53/,
+    });
+    assert.deepEqual(distances.search("").all(), [{ id: 2 ** 53 - 1, big: 2n ** 53n + 1n }]);
+  });
+
   test("names the line whose row has a value that only another may have", async () => {
     const User = defineTable("User", { id: t.int32().primaryKey(), name: t.text(9).unique() });
     using store = new Store();
