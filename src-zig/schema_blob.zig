@@ -473,7 +473,7 @@ test "decode: says which rule a declaration breaks" {
         .{ .bool, 0, .{}, "\x02", "is no bool" },
         .{ .int32, 0, .{ .bigint = true }, null, "cannot be a bigint" },
         .{ .int32, 0, .{ .primary = true }, null, "exactly one primary key" },
-        .{ .text, 59_990, .{}, null, "at most 60000 bytes" },
+        .{ .text, 59_990, .{}, null, "more than 60000 bytes" },
     }) |case| {
         var writer: TestWriter = try .init("t", 2);
         defer writer.deinit();
