@@ -191,6 +191,7 @@ test {
         _ = @import("log_leader.zig");
         _ = @import("log_patience.zig");
         _ = @import("log_repair_test.zig");
+        _ = @import("log_room_test.zig");
         _ = @import("log_reader.zig");
         _ = @import("log_scan.zig");
         _ = @import("log_test.zig");

@@ -16,6 +16,8 @@
 //!   * C0 is taken before the catalogue is read: what is declared later is in the log behind C0
 //!   * the snapshot gets its name only when the log is on disk up to C1. Rows of it may be as late
 //!     as that, and what is committed before them must not be lost when they are not
+//!   * one that takes the name of a snapshot that stands in the place of the log, because nothing
+//!     was committed since, stands in that place as well: there may be no segment
 //!
 //! Killed before the rename: the next checkpoint takes the file in the making. Killed after it:
 //! superfluous files stay until the next checkpoint.
@@ -101,6 +103,7 @@ pub fn replace(
         .gpa = gpa,
         .store_uuid = options.store_uuid,
         .active = session.region.control.log.segment.load(.acquire),
+        .durable = ring.durablePosition(session.region),
     };
     var result = run(files, gpa, session, catalogue, options) catch |err| again: {
         if (err != error.DiskFull) return err;
@@ -137,6 +140,7 @@ pub fn run(
     }, image) catch |err| return statusOf(err);
 
     var scan: Scan = .{
+        .files = files,
         .session = session,
         .writer = &writer,
         .options = &options,
@@ -171,6 +175,7 @@ fn totalRows(region: *const Region, tables: u8) u64 {
 }
 
 const Scan = struct {
+    files: Files,
     session: *Session,
     writer: *snapshot_file.Writer,
     options: *const Options,
@@ -195,8 +200,26 @@ const Scan = struct {
                 .{ .position = end, .logged = 0, .begins_log = epoch }
             else
                 error.Busy,
-            .flush => |log| .{ .position = end, .logged = try log.wait(log.context, end) },
+            .flush => |log| {
+                const logged = try log.wait(log.context, end);
+                if (end == scan.start) if (scan.logBegins()) |epoch| {
+                    return .{ .position = end, .logged = 0, .begins_log = epoch };
+                };
+                return .{ .position = end, .logged = logged };
+            },
         };
+    }
+
+    /// The first leader whose segments count, if the snapshot that has our name by now says so.
+    fn logBegins(scan: *const Scan) ?u32 {
+        const header = &scan.writer.header;
+        const uuid = header.store_uuid;
+        const start = scan.start;
+        var old = snapshot_file.Snapshot.open(scan.files, scan.writer.gpa, uuid, start) catch
+            return null;
+        defer old.close();
+        const begins = old.logBegins() orelse return null;
+        return if (begins.incarnation == header.incarnation) @intCast(begins.leader_epoch) else null;
     }
 
     fn oneTable(scan: *Scan, table: *const TableInfo) Error!void {

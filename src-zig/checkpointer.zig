@@ -1,8 +1,9 @@
 //! The thread that writes checkpoints by itself.
 //!
 //! Each process with a log has one. It acts only while its process writes the log, so that there is
-//! one in all; and by its own clock, because there is no common one: what it measures is how long
-//! ago it saw the number of checkpoints change.
+//! one in all, and the log that it waits for can come; whoever leads and finds no room to begin
+//! makes some himself (`log_room.zig`). It goes by its own clock, because there is no common one:
+//! what it measures is how long ago it saw the number of checkpoints change.
 //!
 //! A checkpoint is due when the interval of the settings is over, or the log has grown by
 //! `log_growth_max` since, and something was logged behind the last one; and when the disk is full,
@@ -19,6 +20,7 @@ const region_module = @import("region.zig");
 const ring = @import("commit_ring.zig");
 const status = @import("status.zig");
 const store_files = @import("store_files.zig");
+const Durability = @import("durability.zig").Durability;
 const Region = region_module.Region;
 const Shm = sync.Shm;
 const Store = @import("store.zig").Store;
@@ -99,7 +101,9 @@ pub const Checkpointer = struct {
 
     fn leads(self: *const Checkpointer, region: *const Region) bool {
         const word: log_leader.Word = .from(region.control.log.leader.load(.acquire));
-        return word.process == self.store.participant.index + 1;
+        if (word.process != self.store.participant.index + 1) return false;
+        const durability = &(self.store.durability orelse return false);
+        return durability.leading.load(.acquire) != 0;
     }
 };
 
@@ -129,6 +133,8 @@ test "Checkpointer.isDue: by time, by bytes, when the disk is full, and never fo
     var store: Store = undefined;
     store.file.region = bench.region;
     store.participant.index = 3;
+    store.durability = @as(Durability, undefined);
+    store.durability.?.leading = .init(1);
     const control = bench.region.control;
     const log = &control.log;
     const leader: log_leader.Word = .{ .generation = 1, .process = 4, .epoch = 1 };
@@ -158,6 +164,11 @@ test "Checkpointer.isDue: by time, by bytes, when the disk is full, and never fo
     checkpointer.pause_until_ns = 130 * second;
     try testing.expect(!checkpointer.isDue(129 * second));
     try testing.expect(checkpointer.isDue(130 * second));
+    // It has found no room for a segment of its own yet.
+    store.durability.?.leading.raw = 0;
+    try testing.expect(!checkpointer.isDue(130 * second));
+    store.durability.?.leading.raw = 1;
+    try testing.expect(checkpointer.isDue(130 * second));
     log.leader.raw = 0;
     try testing.expect(!checkpointer.isDue(130 * second));
 }
@@ -180,6 +191,8 @@ test "Checkpointer: writes at 256 MiB a second at most, and waits after one that
     var store: Store = undefined;
     store.file.region = bench.region;
     store.participant.index = 0;
+    store.durability = @as(Durability, undefined);
+    store.durability.?.leading = .init(1);
     const log = &bench.region.control.log;
     const leader: log_leader.Word = .{ .generation = 1, .process = 1, .epoch = 1 };
     log.leader.raw = leader.bits();

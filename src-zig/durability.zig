@@ -16,7 +16,8 @@
 //! What the disk answers:
 //!
 //!   * full: state `no_space`. Commits are refused before they share anything. What is committed
-//!     stays in the ring, and in the rest of the segment. A spare segment is tried again
+//!     stays in the ring, and in the rest of the segment. A spare segment is tried again. A leader
+//!     who finds no room to begin makes some: see `log_room.zig`
 //!   * an error: state `failed`. The same, and whoever waits is told that it is unknown what the
 //!     disk has. The leader takes over from itself: it copies what it can read of the files that
 //!     failed into a new one, and goes on if the disk takes that. If they cannot be read, or that
@@ -44,6 +45,7 @@ const log_keeper = @import("log_keeper.zig");
 const log_leader = @import("log_leader.zig");
 const log_patience = @import("log_patience.zig");
 const log_repair = @import("log_repair.zig");
+const log_room = @import("log_room.zig");
 const log_segment = @import("log_segment.zig");
 const os = @import("os.zig");
 const region_module = @import("region.zig");
@@ -121,6 +123,7 @@ pub const Durability = struct {
     alone: log_patience.Alone = .{},
     gathering: log_gather.Gathering = .{},
     retry: log_patience.Retry = .{},
+    room: log_room.Room = .{},
     /// Times that a keeper could not begin for the sake of the files, one after the other.
     begin_failures: u32 = 0,
     /// `log.arrivals` when the last spare was made.
@@ -522,11 +525,14 @@ pub const Durability = struct {
         // With an epoch of its own, so that its segments are told from those that failed.
         const word = leader.word.bits();
         var again = Leader.take(self.region, word, self.options.identity) orelse return;
-        const rescue = self.options.rescue orelse return self.lead(again, false);
-        if (self.begin_failures < copy_attempts_max) return self.lead(again, false);
-        // Commits are refused while the state is `failed`, and only then memory stands still.
-        const is_anew = self.isState(.failed) and log_repair.run(rescue, &again);
-        self.lead(again, is_anew);
+        const rescue = self.options.rescue orelse return self.lead(again);
+        // Commits are refused in both states, and only then memory stands still.
+        if (self.isState(.no_space)) {
+            self.room.make(rescue, &again);
+        } else if (self.isState(.failed) and self.begin_failures >= copy_attempts_max) {
+            _ = log_repair.run(rescue, &again);
+        }
+        self.lead(again);
     }
 
     /// True if this process leads, perhaps from now on.
@@ -548,18 +554,17 @@ pub const Durability = struct {
             }
         }
         const leader = Leader.take(self.region, seen, self.options.identity) orelse return false;
-        self.lead(leader, false);
+        self.lead(leader);
         return true;
     }
 
-    fn lead(self: *Durability, leader: Leader, is_anew: bool) void {
+    fn lead(self: *Durability, leader: Leader) void {
         const options = &self.options;
         const begun = Keeper.begin(.{
             .gpa = options.gpa,
             .files = options.files,
             .tables = options.tables,
             .segment_size = options.segment_size,
-            .is_anew = is_anew,
         }, leader);
         self.mutex.lock();
         defer self.mutex.unlock();
@@ -579,6 +584,7 @@ pub const Durability = struct {
         };
         self.begin_failures = 0;
         self.retry = .{};
+        self.room = .{};
         self.leading.store(1, .release);
         self.setState(.working);
         log_gather.wakeWaiters(self.region);

@@ -5,6 +5,7 @@
 
 const std = @import("std");
 const catalogue_module = @import("catalogue.zig");
+const checkpoint = @import("checkpoint.zig");
 const durability = @import("durability.zig");
 const emulation = @import("emulation.zig");
 const file_layer_memory = @import("file_layer_memory.zig");
@@ -23,6 +24,7 @@ const statement = @import("statement.zig");
 const sync = @import("sync");
 const status = @import("status.zig");
 const transaction = @import("transaction.zig");
+const truncation = @import("truncation.zig");
 const vacuum = @import("vacuum.zig");
 const Catalogue = catalogue_module.Catalogue;
 const Durability = durability.Durability;
@@ -98,7 +100,13 @@ pub const Machine = struct {
         if (process.session) |session| session.close();
     }
 
-    pub fn rescue(context: *anyopaque, epoch: u32) @import("checkpoint.zig").Error!u64 {
+    pub fn rescueAll(self: *Machine) void {
+        for (&self.processes) |*process| {
+            process.options.rescue = .{ .context = self, .write = rescue, .remove = remove };
+        }
+    }
+
+    pub fn rescue(context: *anyopaque, epoch: u32) checkpoint.Error!u64 {
         const self: *Machine = @ptrCast(@alignCast(context));
         const claim = session_module.processClaim(9, 1);
         const session = try Session.open(&self.region, testing.allocator, claim);
@@ -111,6 +119,25 @@ pub const Machine = struct {
             self.region.header.incarnation,
             epoch,
         );
+    }
+
+    pub fn remove(
+        context: *anyopaque,
+        what: log_repair.Rescue.Superfluous,
+    ) checkpoint.Error!bool {
+        const self: *Machine = @ptrCast(@alignCast(context));
+        const options: truncation.Options = .{
+            .files = self.disk.files(),
+            .gpa = testing.allocator,
+            .store_uuid = self.region.header.store_uuid,
+            .active = self.region.control.log.segment.load(.acquire),
+            .durable = self.durable(),
+        };
+        const removed = switch (what) {
+            .older => truncation.giveUpOlder(options),
+            .replaced => truncation.removeReplaced(options),
+        };
+        return removed catch |err| checkpoint.statusOf(err);
     }
 
     fn findTable(context: *anyopaque, id: u8) ?*const TableInfo {

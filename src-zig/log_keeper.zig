@@ -10,6 +10,10 @@
 //! it was before, whoever is killed; from then on nobody's frames but the keeper's count behind
 //! `durable`.
 //!
+//! Where a snapshot stands in the place of the log (`log_repair.zig`), a keeper begins behind it and
+//! reads no file: its first segment calls that position the last one that was logged, so whoever has
+//! not got the snapshot finds the log broken there, and not a log without what the snapshot has.
+//!
 //! Invariants:
 //!
 //!   * `drained` moves after the write of what is up to it has returned, `durable` after the sync
@@ -57,8 +61,6 @@ pub const Options = struct {
     tables: log_drain.Tables,
     /// Bytes of the first segment, unless what is copied into it needs more.
     segment_size: u64 = log_segment.size_first,
-    /// A snapshot has everything up to `durable`: what is in older segments does not count.
-    is_anew: bool = false,
 };
 
 /// A sync that is under way.
@@ -90,16 +92,18 @@ pub const Keeper = struct {
             .writer = undefined,
             .drain = .{ .region = region, .tables = options.tables },
         };
+        if (!goBehindSnapshot(&self.leader)) return error.Deposed;
         const inheritance = try Inheritance.find(&self);
         defer inheritance.close();
         self.writer = try LogWriter.prepare(options.gpa, options.files, .{
             .store_uuid = region.header.store_uuid,
             .incarnation = region.header.incarnation,
             .leader_epoch = leader.word.epoch,
-            .start_position = leader.durablePosition() + 1,
+            .start_position = self.leader.durablePosition() + 1,
             .previous_position = inheritance.previous,
             .size = inheritance.segmentSize(options.segment_size),
             .size_least = options.segment_size,
+            .numbers_used = @truncate(region.control.log.segment.load(.acquire)),
         });
         errdefer self.writer.abandon();
         try self.noteCatalogue();
@@ -173,7 +177,7 @@ pub const Keeper = struct {
     /// there.
     fn notePlace(self: *Keeper) void {
         const log = &self.region.control.log;
-        log.segment.store(self.writer.segmentNumber(), .release);
+        _ = log.segment.fetchMax(self.writer.segmentNumber(), .release);
         const place = self.writer.last_place;
         if (place.number == 0 or place.offset > std.math.maxInt(u32)) return;
         log.logged_place.store(@as(u64, place.number) << 32 | place.offset, .release);
@@ -229,6 +233,23 @@ pub const Keeper = struct {
     }
 };
 
+/// Takes the watermarks to where the newest snapshot says that the log begins, if somebody was
+/// killed before he had. That of a checkpoint begins at or below `durable`, so one that begins above
+/// it is none. False if somebody else leads.
+pub fn goBehindSnapshot(leader: *Leader) bool {
+    const log = &leader.region.control.log;
+    const start = log.checkpoint_newest.load(.acquire);
+    if (start <= leader.durablePosition()) return true;
+    // Only a damaged region says so.
+    if (start > ring.stampedPosition(leader.region)) return true;
+    if (start >= leader.drainedPosition()) {
+        _ = log.logged.fetchMax(start, .release);
+        // `durable` never passes `drained`.
+        if (!leader.passDrained(start)) return false;
+    }
+    return leader.passDurable(start);
+}
+
 /// What the predecessor has written and perhaps not synced.
 const Inheritance = struct {
     reader: ?log_reader.LogReader,
@@ -243,8 +264,10 @@ const Inheritance = struct {
         const logged = log.logged.load(.acquire);
         const from = leader.durablePosition();
         const to = leader.drainedPosition();
+        const newest = log.checkpoint_newest.load(.acquire);
+        const is_in_snapshot = from == to and logged == from and newest == from;
         // No segment was begun since the region was made: what was before is on the disk.
-        if (log.segment.load(.acquire) == 0 or keeper.options.is_anew) {
+        if (log.segment.load(.acquire) == 0 or is_in_snapshot) {
             const previous = std.math.clamp(logged, 1, from);
             return .{ .reader = null, .previous = previous, .size = 0 };
         }

@@ -1,21 +1,25 @@
-//! Going on when the log is lost: what a leader cannot copy out of files that failed, it still has
-//! in memory.
+//! Going on when the log is lost, or when its files take all of the disk and nobody finds room for
+//! the first segment of a leader: what is not in the log is still in memory.
 //!
-//! While the log is in state `failed`, commits are refused. Those that were let in before are
-//! waited for behind the gate; then nothing moves, and a snapshot of one position holds all that
-//! was ever committed, so that nobody needs the log up to there. `drained` and `durable` go to that
-//! position, and the next segment begins behind it.
+//! While the log is in state `failed` or `no_space`, commits are refused. Those that were let in
+//! before are waited for behind the gate; then nothing moves, and a snapshot of one position holds
+//! all that was ever committed, so that nobody needs the log up to there. `checkpoint_newest`,
+//! `logged`, `drained` and `durable` go to that position, in this order, and the next segment begins
+//! behind it. On a full disk the segments that the snapshot has made void go before that.
 //!
-//! Killed before the snapshot has its name: nothing has changed. Killed between that and the header
-//! of the next segment: the next leader copies or repairs once more, and its segments are of a
-//! later epoch. If the region is lost too, the snapshot says that what leaders before this one have
-//! written does not count, so the log that failed is not even read, and recovery begins the next
-//! one. `log_repair_test.zig` kills at each call of the file layer.
+//! Killed before the snapshot has its name: nothing has changed. Killed between that and
+//! `checkpoint_newest`: the next leader copies or repairs once more, and its segments are of a later
+//! epoch. Killed after it: the next leader goes on behind the snapshot
+//! (`log_keeper.goBehindSnapshot`), and needs none of the files that may be missing by now. If the
+//! region is lost too, the snapshot says that what leaders before this one have written does not
+//! count, so the log is not even read, and recovery begins the next one. `log_repair_test.zig` and
+//! `log_room_test.zig` kill at each call of the file layer.
 
 const std = @import("std");
 const checkpoint = @import("checkpoint.zig");
 const file_layer = @import("file_layer.zig");
 const gate = @import("gate.zig");
+const log_keeper = @import("log_keeper.zig");
 const log_leader = @import("log_leader.zig");
 const ring = @import("commit_ring.zig");
 const waiting = @import("waiting.zig");
@@ -29,14 +33,26 @@ pub const Rescue = struct {
     /// Puts a snapshot on the disk that replaces what leaders before `epoch` have logged, and
     /// returns the position up to which it holds everything.
     write: *const fn (context: *anyopaque, epoch: u32) checkpoint.Error!Position,
+    /// Removes files of the directory, and returns whether there were any.
+    remove: *const fn (context: *anyopaque, what: Superfluous) checkpoint.Error!bool,
+
+    pub const Superfluous = enum {
+        /// What only a snapshot before the newest one needs: `truncation.giveUpOlder`.
+        older,
+        /// The log that the newest snapshot stands in the place of: `truncation.removeReplaced`.
+        replaced,
+    };
 };
 
 /// Takes the log of a leader to where it can begin anew. False if that did not work or somebody
 /// else leads; the log is what it was then.
 pub fn run(rescue: Rescue, leader: *log_leader.Leader) bool {
     const position = rescue.write(rescue.context, leader.word.epoch) catch return false;
-    // In this order: `durable` never passes `drained`.
-    return leader.passDrained(position) and leader.passDurable(position);
+    const log = &leader.region.control.log;
+    // Release: who sees it sees that all of the rows up to there were decided.
+    const before = log.checkpoint_newest.fetchMax(position, .acq_rel);
+    if (before < position) log.checkpoint_older.store(before, .release);
+    return log_keeper.goBehindSnapshot(leader);
 }
 
 /// Writes the snapshot. The session is not pinned and runs no transaction; the caller holds the

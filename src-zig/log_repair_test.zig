@@ -31,10 +31,10 @@ const uuid: [16]u8 = @splat(7);
 const rounds_enough = 6;
 
 /// What a directory gives back: the rows, and up to which position.
-const Found = struct { rows: State, last: u64 };
+pub const Found = struct { rows: State, last: u64 };
 
 /// Recovers a disk into a region of its own. `error.Corrupt` if it is refused.
-fn recover(disk: *MemoryDisk) !Found {
+pub fn recover(disk: *MemoryDisk) !Found {
     var detail: status.Detail = .{};
     const options: cold_recovery.Options = .{ .store_uuid = uuid };
     var plan = try cold_recovery.examine(disk.files(), gpa, options, &detail);
@@ -71,9 +71,7 @@ fn rowsOf(region: *region_module.Region) !State {
 /// A leader whose log is lost: a sync has failed, and what it has written cannot be read, not even
 /// what was durable. Returns the last position that somebody was told is on the disk.
 fn loseLog(m: *Machine, how: enum { damaged, unreadable }) !u64 {
-    for (&m.processes) |*process| {
-        process.options.rescue = .{ .context = m, .write = Machine.rescue };
-    }
+    m.rescueAll();
     const process = &m.processes[0];
     _ = process.round();
     try m.put(1, 1);

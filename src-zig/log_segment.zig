@@ -7,7 +7,8 @@
 //!
 //! Invariants:
 //!
-//!   * a number is given to one file only; a number that is taken is never taken over
+//!   * a number is given to one file only, as long as any process lives that might remove it: the
+//!     region remembers the highest one that was written. One that is taken is never taken over
 //!   * a header is written once, with the first frames of its segment, or after those that a new
 //!     leader has copied; until then it is zero, and the segment holds nothing
 //!   * the header stands there twice, so that one damaged sector does not hide a segment

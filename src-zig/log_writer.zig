@@ -65,6 +65,8 @@ pub const Start = struct {
     size_max: u64 = segment.size_max,
     /// Bytes of the smallest spare, for a disk that has no room for another one.
     size_least: u64 = segment.size_min,
+    /// Numbers up to this one were given out, even if no file has them any more.
+    numbers_used: u32 = 0,
 };
 
 /// The frame that rows are being put into: the end of the buffer.
@@ -118,7 +120,8 @@ pub const LogWriter = struct {
         const taken = try segment.numbers(files, gpa);
         defer gpa.free(taken);
         const last = if (taken.len == 0) 0 else taken[taken.len - 1];
-        const order: SpareOrder = .{ .number = last +| 1, .size = options.size };
+        const number = @max(last, options.numbers_used) +| 1;
+        const order: SpareOrder = .{ .number = number, .size = options.size };
         const spare = try order.make(files);
         var writer: LogWriter = .{
             .gpa = gpa,

@@ -5,9 +5,9 @@
 //! call of the disk, and take over from each other. Now and then a call of the disk fails, of the
 //! log or of a checkpoint, whether it has done what it should or not; perhaps what was written
 //! cannot be read either, and the log is repaired. Or the disk is full for a while, and checkpoints
-//! make room. Every few steps the power is cut: a copy
-//! of the disk is made on which any subset of the blocks and names that were not synced is missing
-//! or torn, and it is recovered.
+//! make room, or whoever finds none to lead makes it (`log_room.zig`). Every few steps the power is
+//! cut: a copy of the disk is made on which any subset of the blocks and names that were not synced
+//! is missing or torn, and it is recovered.
 //!
 //! Checks, for each of these images:
 //!
@@ -151,7 +151,7 @@ const Machine = struct {
             .identity = .{ .process = @intCast(i + 1), .generation = machine.generations[i] },
             .liveness = .{ .context = machine, .isGone = isGone },
             .segment_size = log_segment.size_min,
-            .rescue = .{ .context = machine, .write = rescue },
+            .rescue = .{ .context = machine, .write = rescue, .remove = removeSuperfluous },
         });
     }
 
@@ -207,9 +207,9 @@ const Machine = struct {
             6 => try machine.failLog(),
             7 => try machine.failCall(),
             8 => try machine.failCheckpoint(),
-            9 => try machine.fillDisk(),
-            10...12 => try machine.drain(),
-            13...15 => try machine.syncRound(),
+            9...10 => try machine.fillDisk(),
+            11...13 => try machine.drain(),
+            14...16 => try machine.syncRound(),
             else => try machine.commit(),
         }
         machine.undrained += 1;
@@ -347,12 +347,17 @@ const Machine = struct {
         const free = random.uintAtMost(u64, 6 * log_segment.size_min);
         machine.disk.capacity = machine.disk.used() + free;
         for (0..random.uintLessThan(u32, 60)) |_| {
-            for (&machine.processes) |*process| process.retry = .{};
+            for (&machine.processes) |*process| {
+                process.retry = .{};
+                process.room.retry = .{};
+            }
+            if (random.uintLessThan(u8, 6) == 0) machine.killOnFullDisk();
             const process = machine.leader() catch |err| {
-                // Whoever would lead finds no room for a segment of its own.
+                // Whoever would lead finds no room for a segment of its own, and nothing to give.
                 try testing.expectEqual(error.NobodyLeads, err);
                 const state = machine.store.region.control.shared.log_state.load(.acquire);
                 try testing.expectEqual(@intFromEnum(LogState.no_space), state);
+                machine.noteDurable();
                 continue;
             };
             process.retry = .{};
@@ -360,11 +365,7 @@ const Machine = struct {
                 0 => machine.writeCheckpoint() catch |err| {
                     try testing.expect(err == error.DiskFull or err == error.IoError);
                 },
-                1 => _ = try truncation.giveUpOlder(.{
-                    .files = machine.disk.files(),
-                    .gpa = machine.gpa,
-                    .store_uuid = model.uuid,
-                }),
+                1 => _ = try truncation.giveUpOlder(machine.truncationOptions()),
                 2...5 => process.syncRound(),
                 6...8 => _ = process.drainOnce(),
                 else => _ = machine.write() catch |err|
@@ -377,6 +378,16 @@ const Machine = struct {
         _ = try machine.expectRecovered(&image, machine.acknowledged);
         machine.disk.capacity = std.math.maxInt(u64);
         try machine.mend();
+    }
+
+    /// Kills the leader, or who would be it, inside of some call of the disk, and another process
+    /// comes.
+    fn killOnFullDisk(machine: *Machine) void {
+        machine.disk.fault = machine.someFault();
+        machine.disk.fault.?.once = false;
+        machine.dieAtFault();
+        machine.disk.fault = null;
+        for (0..process_count) |i| if (machine.dead[i]) machine.open(i);
     }
 
     fn someFault(machine: *Machine) memory.Fault {
@@ -418,6 +429,29 @@ const Machine = struct {
         );
     }
 
+    fn removeSuperfluous(
+        context: *anyopaque,
+        what: log_repair.Rescue.Superfluous,
+    ) checkpoint.Error!bool {
+        const machine: *Machine = @ptrCast(@alignCast(context));
+        const removed = switch (what) {
+            .older => truncation.giveUpOlder(machine.truncationOptions()),
+            .replaced => truncation.removeReplaced(machine.truncationOptions()),
+        };
+        return removed catch |err| checkpoint.statusOf(err);
+    }
+
+    fn truncationOptions(machine: *Machine) truncation.Options {
+        const region = &machine.store.region;
+        return .{
+            .files = machine.disk.files(),
+            .gpa = machine.gpa,
+            .store_uuid = model.uuid,
+            .active = region.control.log.segment.load(.acquire),
+            .durable = ring.durablePosition(region),
+        };
+    }
+
     fn dieAtFault(machine: *Machine) void {
         for (&machine.processes, 0..) |*process, i| {
             if (machine.dead[i]) continue;
@@ -446,7 +480,7 @@ const Machine = struct {
             },
         );
         const log = &machine.store.region.control.log;
-        log.checkpoint_newest.store(result.start, .release);
+        _ = log.checkpoint_newest.fetchMax(result.start, .release);
     }
 
     /// As `store_files` does it.

@@ -485,6 +485,7 @@ test "region_trust: believes the region that wrote the log last, and no other" {
         .logged = log.last_logged,
         .place = log.last_place,
         .segment = log.segmentNumber(),
+        .snapshot = 1,
     };
     try expectReason(&bench, good, null);
     var claim = good;
@@ -515,6 +516,38 @@ test "region_trust: believes the region that wrote the log last, and no other" {
     claim.segment = 0;
     const fresh = try region_trust.compare(empty.files(), gpa, &claim, &detail);
     try testing.expectEqual(null, fresh);
+}
+
+test "region_trust: where a snapshot is said to stand in the place of the log, it has to be there" {
+    var bench: Bench = undefined;
+    try bench.init(18);
+    defer bench.deinit();
+    try bench.steps(50);
+    try bench.machine.sync();
+    const log = &bench.machine.log;
+    const claim: region_trust.Claim = .{
+        .store_uuid = model.uuid,
+        .incarnation = 1,
+        .logged = log.last_logged + 1,
+        .place = log.last_place,
+        .segment = log.segmentNumber(),
+        .snapshot = log.last_logged + 1,
+    };
+    try expectReason(&bench, claim, .ahead);
+    const name: snapshot_file.Name = .of(claim.snapshot);
+    const files = bench.disk.files();
+    files.close(try files.open(name.slice(), .create_exclusive));
+    try expectReason(&bench, claim, null);
+    // The log goes with it.
+    const numbers = try log_segment.numbers(files, gpa);
+    defer gpa.free(numbers);
+    for (numbers) |number| try files.unlink(log_segment.Name.of(number).slice());
+    try expectReason(&bench, claim, null);
+    var other = claim;
+    other.logged += 1;
+    var detail: status.Detail = .{};
+    const gone = region_trust.compare(files, gpa, &other, &detail);
+    try testing.expectError(error.Corrupt, gone);
 }
 
 fn expectReason(bench: *Bench, claim: region_trust.Claim, expected: ?region_trust.Reason) !void {

@@ -162,7 +162,7 @@ pub const LogLine = extern struct {
     heartbeat: Shm(u64),
     /// The last position that has a record; those after it, up to `drained`, were skipped.
     logged: Shm(u64),
-    /// Number of the segment that is being written.
+    /// Number of the segment that is being written. It only goes up.
     segment: Shm(u64),
     /// The highest position that somebody wants to have on disk.
     sync_wanted: Shm(u64),

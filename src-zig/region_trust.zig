@@ -5,7 +5,8 @@
 //!
 //!   * its header is sound and it is of this store, layout and boot, complete, and not poisoned
 //!   * it is the one that wrote the log last: no segment is of a later incarnation, the newest one
-//!     of its own or the one that it was recovered from, and the log has what it logged last
+//!     of its own or the one that it was recovered from, and the log, or the snapshot that stands in
+//!     its place, has what it logged last
 //!
 //! A region that is not believed is kept under another name and built anew. In three cases neither
 //! is right, and the owner is asked: the file is not of this store at all; another version of
@@ -21,6 +22,7 @@ const file_layer = @import("file_layer.zig");
 const log_reader = @import("log_reader.zig");
 const log_segment = @import("log_segment.zig");
 const region_module = @import("region.zig");
+const snapshot_file = @import("snapshot_file.zig");
 const status = @import("status.zig");
 const Detail = status.Detail;
 const Files = file_layer.Files;
@@ -70,6 +72,8 @@ pub const Claim = struct {
     place: log_segment.Place,
     /// The segment that was written last, 0 if there was none.
     segment: u64,
+    /// The start of the newest snapshot.
+    snapshot: u64,
 
     pub fn of(header: *const region_module.Header, control: *const region_module.Control) Claim {
         const word = control.log.logged_place.raw;
@@ -79,6 +83,7 @@ pub const Claim = struct {
             .logged = control.log.logged.raw,
             .place = .{ .number = @truncate(word >> 32), .offset = word & 0xffff_ffff },
             .segment = control.log.segment.raw,
+            .snapshot = control.log.checkpoint_newest.raw,
         };
     }
 };
@@ -92,7 +97,7 @@ pub fn compare(
     detail: *Detail,
 ) Error!?Reason {
     const newest = try newestSegment(files, gpa, &claim.store_uuid) orelse {
-        if (claim.segment == 0) return null;
+        if (claim.segment == 0 or isInSnapshot(files, claim)) return null;
         detail.set("the log is gone, and the region in memory has what was in it. Put the files " ++
             "back, or remove the region to go on with what the directory has", .{});
         return error.Corrupt;
@@ -117,7 +122,16 @@ pub fn compare(
     });
     defer log.close();
     const stands = log.verdict == .clean and log.last_position == claim.logged;
-    return if (stands) null else .ahead;
+    return if (stands or isInSnapshot(files, claim)) null else .ahead;
+}
+
+/// Whether what was logged last is what a snapshot begins with, so that the log may be gone up to
+/// there: `log_repair.zig`.
+fn isInSnapshot(files: Files, claim: *const Claim) bool {
+    if (claim.logged != claim.snapshot) return false;
+    const file = files.open(snapshot_file.Name.of(claim.snapshot).slice(), .read) catch return false;
+    files.close(file);
+    return true;
 }
 
 fn newestSegment(

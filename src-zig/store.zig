@@ -283,7 +283,11 @@ pub const Store = struct {
                 .generation = store.participant.generation,
             },
             .liveness = .{ .context = store, .isGone = isGone },
-            .rescue = .{ .context = store, .write = store_files.rescue },
+            .rescue = .{
+                .context = store,
+                .write = store_files.rescue,
+                .remove = store_files.removeSuperfluous,
+            },
         });
         const durability = &store.durability.?;
         durability.start() catch {

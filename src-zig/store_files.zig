@@ -74,8 +74,8 @@ pub fn writeCheckpoint(
     ) catch |err| return explain(err, "write the checkpoint", &held.files.native.directory, detail);
     const log = &store.file.region.control.log;
     log.checkpoint_files_left.store(result.files_left, .monotonic);
-    const before = log.checkpoint_newest.swap(result.start, .acq_rel);
-    if (before != result.start) log.checkpoint_older.store(before, .release);
+    const before = log.checkpoint_newest.fetchMax(result.start, .acq_rel);
+    if (before < result.start) log.checkpoint_older.store(before, .release);
     _ = log.checkpoints.fetchAdd(1, .release);
     if (!hasRoom(held.region())) held.makeRoom(detail) catch {};
     return result;
@@ -118,6 +118,20 @@ pub fn rescue(context: *anyopaque, epoch: u32) Error!Position {
         incarnation,
         epoch,
     );
+}
+
+/// Removes files to make room for the log; see `log_repair.Rescue`.
+pub fn removeSuperfluous(context: *anyopaque, what: log_repair.Rescue.Superfluous) Error!bool {
+    const store: *Store = @ptrCast(@alignCast(context));
+    var detail: Detail = .{};
+    const held: Held = try .take(store, &detail);
+    defer held.release();
+    const options = held.truncationOptions();
+    const removed = switch (what) {
+        .older => truncation.giveUpOlder(options),
+        .replaced => truncation.removeReplaced(options),
+    };
+    return removed catch |err| checkpoint.statusOf(err);
 }
 
 /// Writes a copy of the store into the directory `path`, which does not exist or is empty.
@@ -170,14 +184,20 @@ const Held = struct {
 
     fn makeRoom(held: *const Held, detail: *Detail) Error!void {
         const directory = &held.files.native.directory;
-        _ = truncation.giveUpOlder(.{
+        _ = truncation.giveUpOlder(held.truncationOptions()) catch |err|
+            return explain(checkpoint.statusOf(err), "make room", directory, detail);
+        // Let the log take it before anybody asks whether it was enough.
+        _ = hasRoom(held.region());
+    }
+
+    fn truncationOptions(held: *const Held) truncation.Options {
+        return .{
             .files = held.files.native.files(),
             .gpa = held.gpa,
             .store_uuid = held.store.lock.store_uuid,
             .active = held.region().control.log.segment.load(.acquire),
-        }) catch |err| return explain(checkpoint.statusOf(err), "make room", directory, detail);
-        // Let the log take it before anybody asks whether it was enough.
-        _ = hasRoom(held.region());
+            .durable = ring.durablePosition(held.region()),
+        };
     }
 
     fn region(held: *const Held) *Region {

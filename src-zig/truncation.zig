@@ -24,6 +24,11 @@
 //! so recovery would not have looked at what goes. Killed anywhere: the newest snapshot and all
 //! that it needs are there, and the next checkpoint takes `snapshot.tmp`, whatever is in it.
 //!
+//! When nobody can lead because no segment fits, a snapshot in the place of the log is written
+//! (`log_repair.zig`), and `removeReplaced` removes all segments that it makes void, under the same
+//! conditions. Neither of the two removes what the next leader has to copy: segments that are
+//! needed behind the region's `durable`.
+//!
 //! Names that are removed are not synced: who has lost power finds some of the files again, and
 //! they are superfluous as before. Killed anywhere: the next checkpoint goes on.
 
@@ -49,6 +54,8 @@ pub const Options = struct {
     store_uuid: segment.Uuid,
     /// The number of the segment that is written now; 0 if it is not known.
     active: u64 = 0,
+    /// The region has everything up to there on the disk, in the log or in a snapshot.
+    durable: Position = std.math.maxInt(Position),
 };
 
 /// Removes what the newest snapshots make superfluous. Returns how many files it could not look at
@@ -73,7 +80,7 @@ pub fn giveUpOlder(options: Options) snapshot_file.Error!bool {
     const starts = try snapshot_file.list(files, options.gpa);
     defer options.gpa.free(starts);
     if (starts.len == 0) return false;
-    const size = try reliableSize(options, starts[0]) orelse return false;
+    const newest = try reliable(options, starts[0]) orelse return false;
     try files.syncDirectory();
     var count: Count = .{};
     for (starts[1..], 0..) |old, i| {
@@ -84,14 +91,45 @@ pub fn giveUpOlder(options: Options) snapshot_file.Error!bool {
             try files.syncDirectory();
         } else count.remove(files, name.slice());
     }
-    try removeSegments(options, starts[0], &count);
+    try removeSegments(options, @min(starts[0], options.durable), &count);
     const has_given = starts.len > 1 or count.removed > 0;
+    const size = newest.size;
     if (has_given) makeReserve(files, size + size / growth_share + snapshot_file.block_size);
     return has_given;
 }
 
-/// The bytes of the snapshot that begins at `start`; null if recovery might need another one.
-fn reliableSize(options: Options, start: Position) snapshot_file.Error!?u64 {
+/// Removes the segments that have no say because the newest snapshot stands in their place. False
+/// if there are none, or if that snapshot cannot be relied on.
+pub fn removeReplaced(options: Options) snapshot_file.Error!bool {
+    const files = options.files;
+    const starts = try snapshot_file.list(files, options.gpa);
+    defer options.gpa.free(starts);
+    if (starts.len == 0 or starts[0] > options.durable) return false;
+    const newest = try reliable(options, starts[0]) orelse return false;
+    const begins = newest.begins orelse return false;
+    try files.syncDirectory();
+    const numbers = try segment.numbers(files, options.gpa);
+    defer options.gpa.free(numbers);
+    var count: Count = .{};
+    for (numbers) |number| {
+        const file = look(options, number) catch continue;
+        if (file.found != .header) continue;
+        if (!file.found.header.generation().isBefore(begins)) continue;
+        count.remove(files, segment.Name.of(number).slice());
+    }
+    return count.removed > 0;
+}
+
+/// A snapshot that recovery can do with, without another one.
+const Reliable = struct {
+    /// Bytes of its file.
+    size: u64,
+    /// The first leader whose segments count, if it stands in the place of the log before.
+    begins: ?segment.Generation,
+};
+
+/// Null if recovery might need another snapshot than the one that begins at `start`.
+fn reliable(options: Options, start: Position) snapshot_file.Error!?Reliable {
     const gpa = options.gpa;
     var snapshot = Snapshot.open(options.files, gpa, options.store_uuid, start) catch |err|
         return if (err == error.Corrupt) null else err;
@@ -106,7 +144,8 @@ fn reliableSize(options: Options, start: Position) snapshot_file.Error!?u64 {
         .begins = snapshot.logBegins(),
     });
     defer log.close();
-    return if (log.verdict == .damaged) null else snapshot.footer.file_size;
+    if (log.verdict == .damaged) return null;
+    return .{ .size = snapshot.footer.file_size, .begins = snapshot.logBegins() };
 }
 
 /// Takes room for a snapshot, as far as there is some.
