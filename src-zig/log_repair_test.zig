@@ -260,6 +260,32 @@ test "log_repair: while the disk takes nothing the log stays failed, and reads g
     }
 }
 
+test "log_repair: a log that goes on behind a snapshot is not read without it" {
+    var m: Machine = undefined;
+    try m.init();
+    defer m.deinit();
+    m.rescueAll();
+    const process = &m.processes[0];
+    _ = process.round();
+    try m.put(1, 1);
+    try process.flush();
+    try m.put(2, 2);
+    m.disk.fault = .{ .call = .write };
+    try testing.expectError(error.DurabilityUnknown, process.waitDurable(m.next(), 0));
+    m.disk.fault = null;
+    const name: log_segment.Name = .of(process.keeper.?.writer.segmentNumber());
+    m.disk.unreadable = m.disk.names.getKey(name.slice()).?;
+    try testing.expect(repair(&m, process));
+    try m.put(5, 6);
+    try process.flush();
+    // The files of before can be read again, and lack only what is nowhere but in the snapshot.
+    m.disk.unreadable = null;
+    const starts = try snapshot_file.list(m.disk.files(), gpa);
+    defer gpa.free(starts);
+    m.disk.flipBit(snapshot_file.Name.of(starts[0]).slice(), 8 * 40);
+    try testing.expectError(error.Corrupt, recover(&m.disk));
+}
+
 /// Writes the snapshot, and does not come to what follows; meanwhile the files can be read again.
 fn rescueAndStop(context: *anyopaque, epoch: u32) checkpoint.Error!u64 {
     const m: *Machine = @ptrCast(@alignCast(context));

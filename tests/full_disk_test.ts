@@ -4,8 +4,11 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { Aerostore, AerostoreError } from "../mod.ts";
+import { Child } from "./support/children.ts";
+import { leaderOf } from "./support/leader.ts";
 import { Store } from "./support/store.ts";
 import { Presence } from "./support/tables.ts";
 import { until } from "./support/verify.ts";
@@ -147,6 +150,68 @@ test("a log that fills the disk gets its room back by checkpoints, again and aga
   using again = Aerostore.open(directory, options);
   assert.equal(again.table(Presence).count(), 2000);
   assert.equal(again.table(Presence).search(`-compare {{= visits ${visits}}}`).length, 2000);
+  assert.equal(again.verify().ok, true);
+});
+
+/** Writes files into a directory until its file system has no room for a page. */
+function fillUp(directory: string): void {
+  for (const size of [1 << 20, 1 << 16, 1 << 12]) {
+    for (let i = 0;; i++) {
+      try {
+        writeFileSync(join(directory, `ballast-${size}-${i}`), new Uint8Array(size));
+      } catch {
+        break;
+      }
+    }
+  }
+}
+
+test("a leader that is killed on a full disk is replaced, and the log goes on by itself", {
+  timeout: 60_000,
+}, async (context) => {
+  using store = new Store();
+  using small = new SmallFileSystem(store.root, 24);
+  if (!small.mounted) return context.skip("needs the right to mount a file system");
+  const directory = join(small.path, "data");
+  const options = { ...store.options, size: "64MiB", checkpointIntervalSecs: 0 };
+  const role = { names: [], name: "nobody", ms: 0 };
+  using child = new Child("bun", "observer.ts", { directory, options, ...role });
+  assert.equal(await child.next(), "ready");
+  const db = Aerostore.open(directory, { ...options, tables: [Presence] });
+  const table = db.table(Presence);
+  for (const visits of [1, 2]) {
+    table.upsertMany(Array.from({ length: 500 }, (_, i) => ({ id: `row ${i}`, visits })));
+    db.checkpoint();
+  }
+  await db.flush();
+  assert.equal(leaderOf(store).pid, child.pid);
+  fillUp(small.path);
+  table.upsert({ id: "row 0", visits: 3 });
+  await child.kill();
+  const { leaderChanges } = db.stats().log;
+  await until("this process writes the log", () => {
+    const { state, leaderChanges: now } = db.stats().log;
+    return state === "working" && now > leaderChanges;
+  });
+  assert.equal(leaderOf(store).pid, process.pid);
+  await db.flush();
+  await until("commits are taken", () => {
+    try {
+      table.upsert({ id: "row 1", visits: 4 });
+      return true;
+    } catch (error) {
+      assert.ok(error instanceof AerostoreError && error.code === "disk_full", String(error));
+      return false;
+    }
+  });
+  await db.flush();
+  db.close();
+  for (const name of readdirSync(store.shmPath)) rmSync(join(store.shmPath, name));
+  using again = Aerostore.open(directory, { ...options, tables: [Presence] });
+  const rows = again.table(Presence);
+  assert.equal(rows.count(), 500);
+  assert.equal(rows.get("row 0")?.visits, 3);
+  assert.equal(rows.get("row 1")?.visits, 4);
   assert.equal(again.verify().ok, true);
 });
 
