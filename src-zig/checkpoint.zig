@@ -219,7 +219,8 @@ const Scan = struct {
             return null;
         defer old.close();
         const begins = old.logBegins() orelse return null;
-        return if (begins.incarnation == header.incarnation) @intCast(begins.leader_epoch) else null;
+        if (begins.incarnation != header.incarnation) return null;
+        return @intCast(begins.leader_epoch);
     }
 
     fn oneTable(scan: *Scan, table: *const TableInfo) Error!void {

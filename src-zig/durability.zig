@@ -266,7 +266,9 @@ pub const Durability = struct {
     /// `durable` moved or the state changed.
     fn syncLocked(self: *Durability) bool {
         const result = self.syncOnce() catch |err| blk: {
-            self.fail(err);
+            self.mutex.lock();
+            defer self.mutex.unlock();
+            self.failLocked(err);
             break :blk true;
         };
         self.sync_mutex.unlock();
@@ -323,12 +325,6 @@ pub const Durability = struct {
             self.failLocked(err);
             return false;
         };
-    }
-
-    fn fail(self: *Durability, err: log_keeper.Error) void {
-        self.mutex.lock();
-        defer self.mutex.unlock();
-        self.failLocked(err);
     }
 
     /// Draws the consequences of an error of the keeper.
@@ -525,13 +521,12 @@ pub const Durability = struct {
         // With an epoch of its own, so that its segments are told from those that failed.
         const word = leader.word.bits();
         var again = Leader.take(self.region, word, self.options.identity) orelse return;
-        const rescue = self.options.rescue orelse return self.lead(again);
         // Commits are refused in both states, and only then memory stands still.
-        if (self.isState(.no_space)) {
+        if (self.options.rescue) |rescue| if (self.isState(.no_space)) {
             self.room.make(rescue, &again);
         } else if (self.isState(.failed) and self.begin_failures >= copy_attempts_max) {
             _ = log_repair.run(rescue, &again);
-        }
+        };
         self.lead(again);
     }
 

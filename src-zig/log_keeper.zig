@@ -10,9 +10,10 @@
 //! it was before, whoever is killed; from then on nobody's frames but the keeper's count behind
 //! `durable`.
 //!
-//! Where a snapshot stands in the place of the log (`log_repair.zig`), a keeper begins behind it and
-//! reads no file: its first segment calls that position the last one that was logged, so whoever has
-//! not got the snapshot finds the log broken there, and not a log without what the snapshot has.
+//! Where a snapshot stands in the place of the log (`log_repair.zig`), a keeper begins behind it
+//! and reads no file: its first segment calls that position the last one that was logged, so
+//! whoever has not got the snapshot finds the log broken there, and not a log without what the
+//! snapshot has.
 //!
 //! Invariants:
 //!
@@ -233,9 +234,9 @@ pub const Keeper = struct {
     }
 };
 
-/// Takes the watermarks to where the newest snapshot says that the log begins, if somebody was
-/// killed before he had. That of a checkpoint begins at or below `durable`, so one that begins above
-/// it is none. False if somebody else leads.
+/// Takes the watermarks to where the newest snapshot says that the log begins, if that has not been
+/// done. A checkpoint begins at or below `durable`: one that begins above it stands in the place of
+/// the log. False if somebody else leads.
 pub fn goBehindSnapshot(leader: *Leader) bool {
     const log = &leader.region.control.log;
     const start = log.checkpoint_newest.load(.acquire);

@@ -4,12 +4,12 @@
 //! While the log is in state `failed` or `no_space`, commits are refused. Those that were let in
 //! before are waited for behind the gate; then nothing moves, and a snapshot of one position holds
 //! all that was ever committed, so that nobody needs the log up to there. `checkpoint_newest`,
-//! `logged`, `drained` and `durable` go to that position, in this order, and the next segment begins
-//! behind it. On a full disk the segments that the snapshot has made void go before that.
+//! `logged`, `drained` and `durable` go to that position, in this order, and the next segment
+//! begins behind it. On a full disk the segments that the snapshot has made void go before that.
 //!
 //! Killed before the snapshot has its name: nothing has changed. Killed between that and
-//! `checkpoint_newest`: the next leader copies or repairs once more, and its segments are of a later
-//! epoch. Killed after it: the next leader goes on behind the snapshot
+//! `checkpoint_newest`: the next leader copies or repairs once more, and its segments are of a
+//! later epoch. Killed after it: the next leader goes on behind the snapshot
 //! (`log_keeper.goBehindSnapshot`), and needs none of the files that may be missing by now. If the
 //! region is lost too, the snapshot says that what leaders before this one have written does not
 //! count, so the log is not even read, and recovery begins the next one. `log_repair_test.zig` and

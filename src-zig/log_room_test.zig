@@ -236,7 +236,6 @@ fn failRoom(fault: memory.Fault, after: u32) !bool {
     const acknowledged = try killOnFull(&m, .reserve);
     m.disk.fault = fault;
     m.disk.fault.?.after = after;
-    errdefer std.debug.print("fault {t} {t} done {} after {d}\n", .{ fault.call, fault.err, fault.done, after });
     const process = &m.processes[1];
     try testing.expect(takeOver(process));
     const struck = m.disk.fault == null;

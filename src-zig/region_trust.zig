@@ -5,8 +5,8 @@
 //!
 //!   * its header is sound and it is of this store, layout and boot, complete, and not poisoned
 //!   * it is the one that wrote the log last: no segment is of a later incarnation, the newest one
-//!     of its own or the one that it was recovered from, and the log, or the snapshot that stands in
-//!     its place, has what it logged last
+//!     of its own or the one that it was recovered from, and the log, or the snapshot that stands
+//!     in its place, has what it logged last
 //!
 //! A region that is not believed is kept under another name and built anew. In three cases neither
 //! is right, and the owner is asked: the file is not of this store at all; another version of
@@ -129,7 +129,8 @@ pub fn compare(
 /// there: `log_repair.zig`.
 fn isInSnapshot(files: Files, claim: *const Claim) bool {
     if (claim.logged != claim.snapshot) return false;
-    const file = files.open(snapshot_file.Name.of(claim.snapshot).slice(), .read) catch return false;
+    const name: snapshot_file.Name = .of(claim.snapshot);
+    const file = files.open(name.slice(), .read) catch return false;
     files.close(file);
     return true;
 }
