@@ -129,16 +129,14 @@ const Tree = struct {
     fn init(gpa: std.mem.Allocator, rows: u64) !Tree {
         var tree: Tree = .{ .gpa = gpa };
         const node_count = rows / 20 + 16;
-        const nodes = try gpa.alignedAlloc(Node, .fromByteUnits(huge_page), node_count);
-        askForHugePages(std.mem.sliceAsBytes(nodes));
+        const nodes = try allocHuge(gpa, Node, node_count);
         tree.nodes = .initBuffer(nodes);
         tree.nodes.appendAssumeCapacity(.{});
         return tree;
     }
 
     fn deinit(tree: *Tree) void {
-        const nodes: []align(huge_page) Node = @alignCast(tree.nodes.allocatedSlice());
-        tree.gpa.free(nodes);
+        freeHuge(tree.gpa, Node, tree.nodes.allocatedSlice());
     }
 
     inline fn below(node: *const Node, key: u64) u32 {
@@ -255,8 +253,8 @@ const Tree = struct {
 /// Moves rows in two trees, one of random keys and one of rising keys.
 fn benchMoves(gpa: std.mem.Allocator, random: std.Random, rows: u64) !u64 {
     const Row = struct { a: u64, b: u64 };
-    const table = try gpa.alloc(Row, rows);
-    defer gpa.free(table);
+    const table = try allocHuge(gpa, Row, rows);
+    defer freeHuge(gpa, Row, table);
     var trees: [2]Tree = .{ try .init(gpa, 2 * rows), try .init(gpa, 2 * rows) };
     defer for (&trees) |*tree| tree.deinit();
     for (table, 0..) |*row, id| {
@@ -280,8 +278,8 @@ fn benchMoves(gpa: std.mem.Allocator, random: std.Random, rows: u64) !u64 {
 
 /// The keys in an array, in order.
 fn benchArray(gpa: std.mem.Allocator, random: std.Random, rows: u64) !u64 {
-    const keys = try gpa.alloc(u64, rows);
-    defer gpa.free(keys);
+    const keys = try allocHuge(gpa, u64, rows);
+    defer freeHuge(gpa, u64, keys);
     random.bytes(std.mem.sliceAsBytes(keys));
     std.mem.sort(u64, keys, {}, std.sort.asc(u64));
     var started = cpuNs();
@@ -327,8 +325,18 @@ fn benchTree(gpa: std.mem.Allocator, rows: u64) !u64 {
 const huge_page = 2 << 20;
 
 /// Regions stand in huge pages where the kernel has some, so what they are compared with does too.
-fn askForHugePages(memory: []u8) void {
-    _ = std.os.linux.madvise(memory.ptr, memory.len, std.os.linux.MADV.HUGEPAGE);
+/// Nothing may write to the memory before it is asked for, as `alloc` does in a safe build.
+fn allocHuge(gpa: std.mem.Allocator, T: type, count: usize) ![]T {
+    const size = count * @sizeOf(T);
+    const memory = gpa.rawAlloc(size, .fromByteUnits(huge_page), @returnAddress()) orelse
+        return error.OutOfMemory;
+    _ = std.os.linux.madvise(memory, size, std.os.linux.MADV.HUGEPAGE);
+    return @as([*]T, @ptrCast(@alignCast(memory)))[0..count];
+}
+
+fn freeHuge(gpa: std.mem.Allocator, T: type, slice: []T) void {
+    const bytes = std.mem.sliceAsBytes(slice);
+    gpa.rawFree(@ptrCast(bytes), .fromByteUnits(huge_page), @returnAddress());
 }
 
 fn cpuNs() u64 {
@@ -356,12 +364,12 @@ pub fn main(init: std.process.Init) !void {
 fn run(gpa: std.mem.Allocator, rows: u64) !u64 {
     const size = @max(64 << 20, rows * 1024);
     const config: engine.region.Config = .forSize(size);
-    const memory = try gpa.alignedAlloc(u8, .fromByteUnits(huge_page), config.size_max);
-    defer gpa.free(memory);
-    askForHugePages(memory);
+    const memory = try allocHuge(gpa, u8, config.size_max);
+    defer freeHuge(gpa, u8, memory);
     @memset(memory, 0);
-    try engine.region.format(memory.ptr, config, .{});
-    var region: engine.region.Region = .init(memory.ptr);
+    const base: [*]align(huge_page) u8 = @alignCast(memory.ptr);
+    try engine.region.format(base, config, .{});
+    var region: engine.region.Region = .init(base);
     var table: TableInfo = try .init(0, "bench", &.{
         .init("id", .int64, 0, .{ .primary = true }),
         .init("a", .int64, 0, .{}),
