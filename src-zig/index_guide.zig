@@ -116,9 +116,63 @@ pub const Guide = struct {
         while (level > goal) : (level -= 1) {
             const first = Link.from(guide.root.heads[level].load(.acquire)).node;
             if (first == 0) continue;
-            return guide.within(guide.goRight(first, probe), level, probe, goal, trail);
+            const granule = guide.goRight(first, probe);
+            const found = guide.straight(granule, level, probe, goal, trail);
+            if (found != 0) return found;
+            trail.* = .{};
+            return guide.within(granule, level, probe, goal, trail);
         }
         return 0;
+    }
+
+    /// Goes down from a block by the references that searches mostly go by: the last before the
+    /// probe, which nearly always leads to where it did. 0 if one does not.
+    fn straight(
+        guide: Guide,
+        from: RelPtr,
+        top: usize,
+        probe: *const Probe,
+        goal: usize,
+        trail: *Trail,
+    ) RelPtr {
+        const region = guide.region;
+        var granule = from;
+        var level = top;
+        while (level > goal) : (level -= 1) {
+            const block = blockAt(region, granule);
+            const count = block.used();
+            const at = guide.positionIn(block, level, count, probe);
+            if (at == 0) return 0;
+            const reference = block.reference(at - 1);
+            if (level > 1) {
+                const below = blockAt(region, reference.granule);
+                if (level <= 3) below.prefetch();
+                if (!guide.isBefore(level, reference, probe)) return 0;
+                granule = guide.goRight(reference.granule, probe);
+                continue;
+            }
+            guide.prefetchEntry(block, at);
+            trail.* = .{ .block = granule, .at = at };
+            return if (guide.isBefore(level, reference, probe)) reference.granule else 0;
+        }
+        return granule;
+    }
+
+    /// How many of the first `count` references of a block that was reached from above are before
+    /// the probe, if none is stale.
+    inline fn positionIn(
+        guide: Guide,
+        block: *const Block,
+        level: usize,
+        count: u32,
+        probe: *const Probe,
+    ) u32 {
+        // Blocks of the lower levels were asked for just now.
+        const least = if (level <= 2)
+            block.countLessFar(count, probe.mask, probe.prefix)
+        else
+            block.countLess(count, probe.mask, probe.prefix);
+        return guide.positionFrom(least, block, count, probe);
     }
 
     /// Searches below a block. 0 if all that it leads to is stale or not before the probe.
@@ -132,13 +186,7 @@ pub const Guide = struct {
     ) RelPtr {
         if (level == goal) return granule;
         const block = blockAt(guide.region, granule);
-        const count = block.used();
-        // Blocks of these levels were asked for just now.
-        const least = if (level <= 2)
-            block.countLessFar(count, probe.mask, probe.prefix)
-        else
-            block.countLess(count, probe.mask, probe.prefix);
-        const at = guide.positionFrom(least, block, count, probe);
+        const at = guide.positionIn(block, level, block.used(), probe);
         return guide.withinFrom(granule, at, level, probe, goal, trail);
     }
 
@@ -199,7 +247,13 @@ pub const Guide = struct {
     }
 
     /// The last block, from `first` to the right, whose least key is before the probe.
-    pub fn goRight(guide: Guide, first: RelPtr, probe: *const Probe) RelPtr {
+    pub inline fn goRight(guide: Guide, first: RelPtr, probe: *const Probe) RelPtr {
+        const block = blockAt(guide.region, first);
+        if (block.high_prefix.load(.acquire) & probe.mask > probe.prefix) return first;
+        return guide.goFurtherRight(first, probe);
+    }
+
+    fn goFurtherRight(guide: Guide, first: RelPtr, probe: *const Probe) RelPtr {
         var last = first;
         var block = blockAt(guide.region, first);
         while (true) {
@@ -219,7 +273,20 @@ pub const Guide = struct {
     }
 
     /// The same, from the first reference that has the probe's prefix.
-    pub fn positionFrom(
+    pub inline fn positionFrom(
+        guide: Guide,
+        least: u32,
+        block: *const Block,
+        count: u32,
+        probe: *const Probe,
+    ) u32 {
+        if (least == count) return least;
+        if (block.prefixes[least].load(.monotonic) & probe.mask != probe.prefix) return least;
+        return guide.positionAmong(least, block, count, probe);
+    }
+
+    /// The same among those that have the probe's prefix.
+    fn positionAmong(
         guide: Guide,
         least: u32,
         block: *const Block,
@@ -227,8 +294,6 @@ pub const Guide = struct {
         probe: *const Probe,
     ) u32 {
         var first = least;
-        if (first == count) return first;
-        if (block.prefixes[first].load(.monotonic) & probe.mask != probe.prefix) return first;
         if (probe.decided and probe.side == .before) return first;
         const all = std.math.maxInt(u64);
         const same_last = probe.prefix | ~probe.mask;
@@ -356,8 +421,7 @@ pub const Ahead = struct {
                 guide.prefetchEntries(block, begin -| asked_again, end);
                 ahead.distance += end - begin;
                 ahead.asked = end;
-                const passes_half = begin * 2 <= used and end * 2 > used;
-                if (passes_half and next != 0) blockAt(region, next).prefetch();
+                if (begin == 0 and next != 0) blockAt(region, next).prefetchReferences();
             }
             if (ahead.distance >= count or next == 0) return;
             ahead.asked_block = next;

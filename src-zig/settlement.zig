@@ -289,7 +289,7 @@ const drain_more = 16;
 /// Commits between two rounds in which a committer drains the ring itself.
 const drain_interval = if (sync.sim) 1 << 30 else 64;
 /// Commits between two looks at all pins.
-const horizon_interval = if (sync.sim) 1 << 30 else 512;
+const horizon_interval = if (sync.sim) 1 << 30 else 128;
 /// The same under pressure: right after the committer has drained the ring.
 const horizon_interval_pressed = drain_interval;
 
