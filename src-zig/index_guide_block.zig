@@ -28,7 +28,7 @@ const Shm = sync.Shm;
 const assert = std.debug.assert;
 
 /// References of one block.
-pub const block_count = if (sync.sim) 2 else 40;
+pub const block_count = if (sync.sim) 2 else 32;
 /// Prefixes that are looked at together.
 const stride_size = if (sync.sim) 1 else 8;
 const stride_count = block_count / stride_size;
